@@ -1,0 +1,70 @@
+"""Integer arithmetic that takes Python integers and NumPy int64 arrays alike.
+
+Every formula in `convcalc.ops` is written with these and with ``+ - * //`` only, so that a sweep
+over a million configurations runs the code that one layer runs.  NumPy is never imported here:
+whoever passes an array has it already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+INT64_MAX = 2**63 - 1
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is a NumPy array (without importing NumPy)."""
+    return not isinstance(value, int) and hasattr(value, "dtype")
+
+
+def ceil_div(a: Any, b: Any) -> Any:
+    """``ceil(a / b)`` for integers, exactly."""
+    return -(-a // b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two sizes, element by element for arrays."""
+    if is_array(a) or is_array(b):
+        return sys.modules["numpy"].maximum(a, b)
+    return a if a >= b else b
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two sizes, element by element for arrays."""
+    return -maximum(-a, -b)
+
+
+def holds_everywhere(condition: Any) -> bool:
+    """Whether a comparison is true for every configuration."""
+    return bool(condition.all()) if hasattr(condition, "all") else bool(condition)
+
+
+def product(factors: Iterable[Any]) -> Any:
+    """The product of sizes; 1 for none.
+
+    Unlike `math.prod` it never lets an int64 array wrap around in silence: factors that are
+    arrays are multiplied in int64 only if their largest values cannot overflow.
+
+    Raises:
+        OverflowError: the product of arrays does not fit int64.
+    """
+    result: Any = 1
+    for factor in factors:
+        result = times(result, factor)
+    return result
+
+
+def times(a: Any, b: Any) -> Any:
+    """``a * b``, an error instead of a wrapped int64.  Python integers never wrap."""
+    if (is_array(a) or is_array(b)) and _largest(a) * _largest(b) > INT64_MAX:
+        raise OverflowError("a size exceeds 2^63 - 1")
+    return a * b
+
+
+def _largest(value: Any) -> int:
+    if is_array(value):
+        return int(abs(value).max()) if value.size else 0
+    return abs(value)
