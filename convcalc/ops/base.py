@@ -162,9 +162,17 @@ def suggestion(word: str, known: Any) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def frozen(value: Any) -> Any:
-    """Lists become tuples, so that operators stay hashable."""
-    return tuple(frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+def frozen(value: Any, depth: int = 0) -> Any:
+    """Lists become tuples, so that operators stay hashable.
+
+    Raises:
+        ModelError: lists within lists deeper than any attribute has them.
+    """
+    if not isinstance(value, (list, tuple)):
+        return value
+    if depth > 3 or len(value) > 10_000:
+        raise ModelError("an attribute's list is nested too deeply or too long")
+    return tuple(frozen(item, depth + 1) for item in value)
 
 
 def thawed(value: Any) -> Any:

@@ -1,0 +1,46 @@
+"""What a convolutional network costs, known before it is run, and proved by running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convcalc.report import Report
+
+from convcalc.errors import ConvcalcError, MissingExtra, ModelError, ShapeError, UsageError
+from convcalc.readers import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConvcalcError",
+    "MissingExtra",
+    "ModelError",
+    "ShapeError",
+    "UsageError",
+    "__version__",
+    "analyze",
+    "load",
+    "network_schema",
+]
+
+
+def analyze(network: Any, *, input: tuple[int, ...] | None = None, **settings: Any) -> Report:
+    """What a network costs; `network` is anything that `load` takes.
+
+    Settings: batch, dtype, optimizer, engine, device, convention; see
+    `convcalc.analysis.costs.analyze`.
+
+    Raises:
+        ConvcalcError: the network cannot be read, or a setting makes no sense.
+    """
+    from convcalc.analysis.costs import analyze as run
+
+    return run(load(network, input=input), **settings)
+
+
+def network_schema() -> dict[str, Any]:
+    """The JSON schema of network specs."""
+    from convcalc.readers.spec import json_schema
+
+    return json_schema()

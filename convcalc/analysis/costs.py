@@ -1,0 +1,180 @@
+"""`analyze`: one walk over the network that adds up what its operators say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from convcalc.analysis.conventions import CONVENTIONS, count
+from convcalc.analysis.receptive_field import AxisField, receptive_fields
+from convcalc.analysis.textbook import textbook
+from convcalc.arithmetic import INT64_MAX, product
+from convcalc.errors import ModelError, UsageError
+from convcalc.network import Network, Op
+from convcalc.report import (
+    Input,
+    Layer,
+    Memory,
+    ReceptiveField,
+    Report,
+    Settings,
+    Totals,
+    Uncounted,
+)
+from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS, choose
+
+
+@dataclass(slots=True)
+class Row:
+    """A layer while its ops are being added up."""
+
+    type: str
+    params: int = 0
+    trainable: int = 0
+    macs: int = 0
+    last: str = ""
+    missing: set[str] = field(default_factory=set)
+
+
+def analyze(
+    net: Network,
+    *,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "none",
+    engine: str = "textbook",
+    device: str = "gpu",
+    convention: str = "macs",
+) -> Report:
+    """What a network costs: shapes, parameters, arithmetic, receptive fields, memory.
+
+    `macs` and `flops` are those of one sample, bytes those of a batch of `batch`.
+
+    Raises:
+        UsageError: a setting is unknown or makes no sense.
+        ModelError: a total does not fit 64 bits.
+    """
+    if type(batch) is not int or not 1 <= batch <= INT64_MAX:
+        raise UsageError(f"batch must be a positive integer, got {batch!r}")
+    width = DTYPES[choose(dtype, DTYPES, "dtype")]
+    choose(optimizer, OPTIMIZERS, "optimizer")
+    choose(engine, ENGINES, "engine")
+    choose(device, DEVICES, "device")
+    choose(convention, CONVENTIONS, "convention")
+
+    rows = add_up(net)
+    counted = None if convention == "macs" else count(net, convention)[0]
+    fields = receptive_fields(net)
+    layers = []
+    for name, row in rows.items():
+        spec = net.tensors[row.last]
+        shape = spec.shape_at(batch)
+        known = "arithmetic" not in row.missing
+        flops = 2 * row.macs if counted is None else counted.get(name, 0)
+        layers.append(
+            Layer.model_construct(
+                name=name,
+                type=row.type,
+                output_shape=None if shape is None else list(shape),
+                params=row.params,
+                trainable_params=row.trainable,
+                macs=row.macs if known else None,
+                flops=flops if known else None,
+                output_bytes=None if shape is None else spec.bytes_at(batch, width),
+                receptive_field=summary(fields.get(row.last)),
+            )
+        )
+    totals = Totals(
+        params=sum(layer.params or 0 for layer in layers),
+        trainable_params=sum(layer.trainable_params or 0 for layer in layers),
+        macs=sum(layer.macs or 0 for layer in layers),
+        flops=sum(layer.flops or 0 for layer in layers),
+        output_bytes=sum(layer.output_bytes or 0 for layer in layers),
+    )
+    for what, total in totals:
+        if total > INT64_MAX:
+            raise ModelError(f"the total of {what} exceeds 2^63 - 1")
+    uncounted = gaps(rows)
+    return Report(
+        status="partial" if uncounted else "complete",
+        network=net.name,
+        settings=Settings(
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            engine=engine,
+            device=device,
+            convention=convention,
+        ),
+        inputs=[
+            Input(name=name, shape=list(spec.shape_at(batch) or ()), dtype=spec.dtype)
+            for name, spec in net.inputs.items()
+        ],
+        layers=layers,
+        totals=totals,
+        memory=Memory(
+            textbook=textbook(
+                [layer.name for layer in layers], [layer.output_bytes or 0 for layer in layers]
+            )
+        ),
+        uncounted=uncounted,
+    )
+
+
+def add_up(net: Network) -> dict[str, Row]:
+    """The layers' rows, in order of their first op; each variable counts once."""
+    rows: dict[str, Row] = {}
+    seen: set[str] = set()
+    for op in net.ops:
+        row = rows.get(op.layer)
+        if row is None:
+            row = rows[op.layer] = Row(op.layer_type)
+        row.last = op.name
+        missing = op_missing(net, op)
+        row.missing.update(missing)
+        if op.weights not in seen and op.weights in net.params:
+            seen.add(op.weights)
+            for param in net.params[op.weights]:
+                size = product(param.shape)
+                row.params += size
+                row.trainable += size if param.trainable and op.trainable else 0
+        if "arithmetic" not in missing:
+            row.macs += op.operator.macs(*net.specs(op))
+    return rows
+
+
+def op_missing(net: Network, op: Op) -> tuple[str, ...]:
+    """What is unknown of one op: its own gaps, or those that it inherits from unknown inputs."""
+    own = op.operator.missing()
+    if own or net.tensors[op.name].known:
+        return own
+    return ("shape", "arithmetic", "memory")
+
+
+def gaps(rows: Mapping[str, Row]) -> list[Uncounted]:
+    """What the report must own up to, by layer type."""
+    found: dict[str, Uncounted] = {}
+    for name, row in rows.items():
+        if row.missing:
+            entry = found.setdefault(row.type, Uncounted(op=row.type, layers=[], missing=[]))
+            entry.layers.append(name)
+            entry.missing[:] = sorted({*entry.missing, *row.missing})
+    return list(found.values())
+
+
+def summary(axes: tuple[AxisField, ...] | None) -> ReceptiveField | None:
+    """The fields of all axes in the report's form."""
+    if axes is None:
+        return None
+    return ReceptiveField.model_construct(
+        size=[None if axis.whole else axis.size for axis in axes],
+        stride=[None if axis.whole else plain(axis.stride) for axis in axes],
+        padding=[None if axis.whole else plain(axis.padding) for axis in axes],
+        aligned=all(axis.aligned for axis in axes),
+    )
+
+
+def plain(value: object) -> float:
+    """An integer where it is one, else a float (an upsampled map has strides below one)."""
+    number = float(value)  # type: ignore[arg-type]
+    return int(number) if number.is_integer() else number

@@ -1,0 +1,84 @@
+"""`convcalc analyze`: the per-layer table, totals and memory; a gate for continuous integration."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from convcalc.cli import options
+
+Limit = Annotated[str | None, typer.Option(help="Exit 1 if it is more.")]
+
+
+def analyze_command(
+    model: options.Model,
+    input: options.InputSize = None,
+    batch: options.Batch = 1,
+    dtype: options.Dtype = "float32",
+    optimizer: options.Optimizer = "none",
+    engine: options.Engine = "textbook",
+    device: options.Device = "gpu",
+    convention: options.Convention = "macs",
+    columns: Annotated[str | None, typer.Option(help="name,type,output_shape,params,...")] = None,
+    depth: Annotated[int | None, typer.Option(help="Fold layers by this many parts.")] = None,
+    strict: Annotated[bool, typer.Option(help="Exit 3 if anything is uncounted.")] = False,
+    max_params: Limit = None,
+    max_macs: Limit = None,
+    max_memory: Limit = None,
+    format: options.Format = None,
+    json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """What a network costs, layer by layer."""
+    from convcalc import analyze
+    from convcalc.cli.render import columns_of, layer_table, summary_lines
+    from convcalc.cli.tables import emit
+    from convcalc.settings import parse_bytes, parse_count
+
+    form = options.output_format(format, json)
+    chosen = columns_of(columns)
+    limits = {
+        "params": max_params and parse_count(max_params),
+        "macs": max_macs and parse_count(max_macs),
+        "memory": max_memory and parse_bytes(max_memory),
+    }
+    report = analyze(
+        model,
+        input=options.size_or_none(input),
+        batch=batch,
+        dtype=dtype,
+        optimizer=optimizer,
+        engine=engine,
+        device=device,
+        convention=convention,
+    )
+    if form == "json":
+        emit(report.model_dump_json(indent=2), output)
+    else:
+        text = layer_table(report, chosen, form, depth)
+        if form == "table":
+            text = "\n".join([text, *summary_lines(report)])
+        emit(text, output)
+
+    training = report.memory.training
+    book = report.memory.textbook.training_bytes
+    measured = {
+        "params": report.totals.params,
+        "macs": report.totals.macs,
+        "memory": book if training is None else training.peak_bytes,
+    }
+    over = [
+        f"{what} {measured[what]:,} is over the limit of {limit:,}"
+        for what, limit in limits.items()
+        if isinstance(limit, int) and measured[what] > limit
+    ]
+    for line in over:
+        print(f"convcalc: {line}", file=sys.stderr)
+    if over:
+        raise typer.Exit(1)
+    if strict and report.status == "partial":
+        names = ", ".join(gap.op for gap in report.uncounted)
+        print(f"convcalc: incomplete: {names} not counted", file=sys.stderr)
+        raise typer.Exit(3)

@@ -1,0 +1,71 @@
+"""`convcalc compare`: two networks, or one under two settings, side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convcalc.cli import options
+
+
+def compare_command(
+    left: options.Model,
+    right: options.Model,
+    input: options.InputSize = None,
+    batch: options.Batch = 1,
+    dtype: options.Dtype = "float32",
+    right_input: Annotated[str | None, typer.Option(help="Another size for the second.")] = None,
+    right_batch: Annotated[int | None, typer.Option(help="Another batch for the second.")] = None,
+    right_dtype: Annotated[str | None, typer.Option(help="Another dtype for the second.")] = None,
+    layers: Annotated[bool, typer.Option(help="Also the layers that differ.")] = False,
+    format: options.Format = None,
+    json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """Two models, or two settings of one, side by side."""
+    from convcalc import analyze
+    from convcalc.analysis.comparison import compare
+    from convcalc.cli.render import cell
+    from convcalc.cli.tables import Column, as_csv, as_markdown, as_table, emit
+    from convcalc.settings import format_bytes, format_count
+
+    form = options.output_format(format, json)
+    result = compare(
+        analyze(left, input=options.size_or_none(input), batch=batch, dtype=dtype),
+        analyze(
+            right,
+            input=options.size_or_none(right_input or input),
+            batch=batch if right_batch is None else right_batch,
+            dtype=right_dtype or dtype,
+        ),
+    )
+    if form == "json":
+        emit(result.model_dump_json(indent=2), output)
+        return
+    write = {"csv": as_csv, "markdown": as_markdown, "table": as_table}[form]
+    rows = []
+    for row in result.totals:
+        show = format_bytes if row.quantity.endswith("bytes") else format_count
+        if form == "csv":
+            show = str
+        ratio = f"{row.right / row.left:.3f}" if row.left else ""
+        rows.append([row.quantity, show(row.left), show(row.right), ratio])
+    names = [result.left, result.right]
+    if names[0] == names[1]:
+        names = [f"{name} ({side})" for name, side in zip(names, ("left", "right"), strict=True)]
+    text = write(
+        [Column("quantity"), *(Column(name, True) for name in names), Column("ratio", True)], rows
+    )
+    if layers:
+        shown = ("type", "output_shape", "params", "macs")
+        columns = [Column("layer"), Column("side"), *(Column(name, True) for name in shown)]
+        lines = [
+            [layer.name, side, *(cell(layer, name, form != "csv") for name in shown)]
+            for pair in result.layers
+            for side, layer in (("left", pair.left), ("right", pair.right))
+            if layer is not None
+        ]
+        same = "" if form == "csv" else f"\n{result.same_layers} layers are the same; these differ:"
+        text = "\n".join([text + same, write(columns, lines)])
+    emit(text, output)

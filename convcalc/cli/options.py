@@ -1,0 +1,108 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from convcalc.errors import UsageError
+
+Model = Annotated[str, typer.Argument(help="A zoo name, or a .yaml, .json model file.")]
+InputSize = Annotated[
+    str | None, typer.Option("--input", "-i", help="Height x width x channels: 224x224x3.")
+]
+Batch = Annotated[int, typer.Option("--batch", "-b", help="Samples in a batch.")]
+Dtype = Annotated[str, typer.Option(help="float32, float16, bfloat16, float64, mixed_float16, ...")]
+Optimizer = Annotated[str, typer.Option(help="none, sgd, momentum, adam, ...")]
+Engine = Annotated[str, typer.Option(help="Whose memory is meant: textbook.")]
+Device = Annotated[str, typer.Option(help="gpu or cpu.")]
+Convention = Annotated[str, typer.Option(help="How to count flops: macs, fvcore, torchinfo, ...")]
+Format = Annotated[
+    str | None, typer.Option("--format", "-f", help="table, json, csv or markdown.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="Write to this file.")]
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def output_format(given: str | None, as_json: bool) -> str:
+    """The format asked for.
+
+    Raises:
+        UsageError: there is no such format, or two were asked for.
+    """
+    if as_json and given not in (None, "json"):
+        raise UsageError(f"--json and --format {given} contradict each other")
+    chosen = "json" if as_json else given or "table"
+    if chosen not in FORMATS:
+        raise UsageError(f"unknown format '{chosen}'; known: {', '.join(FORMATS)}")
+    return chosen
+
+
+def sizes(text: str, what: str) -> tuple[int, ...]:
+    """The numbers of "150x100x3" or "5".
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not re.fullmatch(r"-?\d+([x×]-?\d+)*", text.strip()):
+        raise UsageError(f"{what} '{text}' must be positive numbers such as 150x100x3")
+    numbers = tuple(map(int, re.split("[x×]", text.strip())))
+    for number in numbers:
+        if number < 1:
+            raise UsageError(f"{what} '{text}': {number} is not positive")
+    return numbers
+
+
+def size_or_none(text: str | None) -> tuple[int, ...] | None:
+    """`sizes` of an input that may not be given."""
+    return None if text is None else sizes(text, "--input")
+
+
+def per_axis(text: str, what: str) -> Any:
+    """One number, or one for each axis."""
+    numbers = sizes(text, what)
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def stride(text: str) -> Any:
+    """A stride: "2", "2x1", or TensorFlow's numbers "1,2,2,1", whose ends must be 1.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if "," not in text:
+        return per_axis(text, "--stride")
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) < 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--stride '{text}' must be like 2, 2x1 or 1,2,2,1")
+    if parts[0] != "1" or parts[-1] != "1":
+        raise UsageError(
+            f"--stride '{text}': the first and the last number move over samples and channels "
+            "and must be 1"
+        )
+    return tuple(map(int, parts[1:-1]))
+
+
+def padding(text: str, rank: int) -> Any:
+    """A name, one number, or numbers for each side: top,bottom,left,right.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text in ("same", "valid", "causal", "same_lower"):
+        return text
+    parts = text.split(",")
+    if not all(re.fullmatch(r"\d+", part.strip()) for part in parts):
+        raise UsageError(
+            f"--padding '{text}' must be same, valid, causal, a number or top,bottom,left,right"
+        )
+    numbers = [int(part) for part in parts]
+    if len(numbers) == 1:
+        return numbers[0]
+    if len(numbers) != 2 * rank:
+        raise UsageError(f"--padding '{text}' has {len(numbers)} numbers; {2 * rank} are needed")
+    return tuple((numbers[2 * i], numbers[2 * i + 1]) for i in range(rank))

@@ -1,0 +1,98 @@
+"""Tables for people, spreadsheets and Markdown, without a dependency: rows in, text out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from convcalc.errors import UsageError
+
+
+class Column(NamedTuple):
+    """One column: its title and whether it holds numbers (aligned to the right)."""
+
+    title: str
+    number: bool = False
+
+
+def emit(text: str, output: str | None) -> None:
+    """Write data to a file, or to stdout.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if not text.endswith("\n"):
+        text += "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(output, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"cannot write '{output}': {error.strerror}") from None
+    print(f"wrote {output}", file=sys.stderr)
+
+
+def as_csv(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    """Comma-separated values with a header."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([column.title for column in columns])
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def as_markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(column.title for column in columns) + " |"]
+    lines.append("|" + "|".join("---:" if column.number else "---" for column in columns) + "|")
+    for row in rows:
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines)
+
+
+def as_table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+) -> str:
+    """An aligned table; the first column is cut so that a line fits the terminal."""
+    body = [*rows, total] if total else list(rows)
+    widths = [
+        max(len(column.title), *(len(row[i]) for row in body), 1) if body else len(column.title)
+        for i, column in enumerate(columns)
+    ]
+    room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+    rest = sum(widths[1:]) + 2 * (len(widths) - 1)
+    widths[0] = min(widths[0], max(room - rest, 12))
+
+    def line(cells: Sequence[str]) -> str:
+        cut = [shorten(cells[0], widths[0]), *cells[1:]]
+        aligned = [
+            cell.rjust(width) if column.number else cell.ljust(width)
+            for cell, width, column in zip(cut, widths, columns, strict=True)
+        ]
+        return "  ".join(aligned).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = [bold(line([column.title for column in columns])), rule]
+    lines += [line(row) for row in rows]
+    if total:
+        lines += [rule, bold(line(total))]
+    return "\n".join(lines)
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` in at most `width` characters; the end says more than the beginning."""
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+
+
+def bold(text: str) -> str:
+    """Bold on a terminal that may have colour, plain elsewhere."""
+    return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text

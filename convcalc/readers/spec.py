@@ -1,0 +1,299 @@
+"""Our own network spec: YAML or JSON that people write by hand and that every network exports to.
+
+    name: lenet5
+    input: [28, 28, 1]
+    layers:
+      - conv: {filters: 6, kernel: 5, padding: same, activation: tanh}
+      - average_pool: 2
+      - flatten
+      - dense: {units: 10, activation: softmax}
+
+A layer is an operator's name with its attributes, or with its first one alone.  It reads the layer
+before it unless `from` names others.  `name`, `layer`, `layer_type`, `weights` and `trainable` are
+the fields of `convcalc.network.Op`.  Sizes are height, width, channels, without the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from convcalc.errors import ModelError
+from convcalc.network import MAX_OPS, Network, Op
+from convcalc.ops import REGISTRY, Operator, attributes, create
+from convcalc.ops.base import suggestion
+from convcalc.tensors import DTYPE_BYTES, TensorSpec
+
+FORMAT = 1
+NETWORK_KEYS = ("convcalc", "name", "layout", "input", "inputs", "layers", "outputs")
+LAYER_KEYS = ("name", "from", "layer", "layer_type", "weights", "trainable")
+
+
+def matches(config: Mapping[str, Any]) -> bool:
+    """Whether a mapping looks like one of our specs (and not like a Keras configuration)."""
+    return "layers" in config and "class_name" not in config
+
+
+def read_spec(config: Mapping[str, Any], *, input: tuple[int, ...] | None = None) -> Network:
+    """The network that a spec describes; `input` (height, width, channels) overrides its input.
+
+    Raises:
+        ModelError: the spec says something that cannot be; the message names the layer.
+    """
+    check_keys(config, NETWORK_KEYS, "a network")
+    name = text(config.get("name", "network"), "name")
+    layout = text(config.get("layout", "channels_last"), "layout")
+    inputs = read_inputs(config, layout == "channels_first", input)
+    layers = config.get("layers")
+    if not isinstance(layers, list) or not layers:
+        raise ModelError("'layers' must be a list of at least one layer")
+    if len(layers) > MAX_OPS:
+        raise ModelError(f"a network has at most {MAX_OPS:,} layers")
+    ops: list[Op] = []
+    taken = set(inputs)
+    previous = next(iter(inputs))
+    for number, entry in enumerate(layers, 1):
+        made = read_layer(entry, number, previous, taken)
+        ops.extend(made)
+        previous = made[-1].name
+    outputs = config.get("outputs", [previous])
+    if isinstance(outputs, str):
+        outputs = [outputs]
+    if not isinstance(outputs, list) or not all(isinstance(item, str) for item in outputs):
+        raise ModelError("'outputs' must be a list of layer names")
+    return Network(name, tuple(ops), inputs, tuple(outputs), layout)
+
+
+def read_inputs(
+    config: Mapping[str, Any], channels_first: bool, given: tuple[int, ...] | None
+) -> dict[str, TensorSpec]:
+    """The inputs by name, from `input` (one) or `inputs` (several)."""
+    raw = config.get("inputs", {"input": config.get("input", given)})
+    if not isinstance(raw, Mapping) or not raw:
+        raise ModelError("'inputs' must map names to sizes, as in {image: [224, 224, 3]}")
+    if given is not None:
+        if len(raw) != 1:
+            raise ModelError(f"the network has {len(raw)} inputs; one size does not say which")
+        sizes = (given[-1], *given[:-1]) if channels_first else given
+        first = next(iter(raw.values()))
+        raw = {next(iter(raw)): {**first, "shape": sizes} if isinstance(first, dict) else sizes}
+    found = {}
+    for name, value in raw.items():
+        entry = value if isinstance(value, Mapping) else {"shape": value}
+        check_keys(entry, ("shape", "dtype"), f"input '{name}'")
+        shape, dtype = entry.get("shape"), entry.get("dtype", "float")
+        if not isinstance(shape, (list, tuple)):
+            raise ModelError(
+                f"input '{name}' has no sizes; write input: [height, width, channels]"
+            )
+        if dtype != "float" and dtype not in DTYPE_BYTES:
+            raise ModelError(f"input '{name}' has the unknown dtype {dtype!r}")
+        found[str(name)] = TensorSpec((1, *shape), dtype)
+    return found
+
+
+def read_layer(entry: Any, number: int, previous: str, taken: set[str]) -> list[Op]:
+    """The ops of one entry of `layers`; the last one carries the layer's name."""
+    where = f"layer {number}"
+    if isinstance(entry, str):
+        entry = {entry: None}
+    if not isinstance(entry, Mapping):
+        raise ModelError(f"{where} must be a name or a mapping, not {kind_of(entry)}")
+    kinds = [key for key in entry if key not in LAYER_KEYS]
+    if len(kinds) != 1:
+        raise ModelError(f"{where} must name one operator, not {len(kinds)}: {kinds[:5]}")
+    kind = str(kinds[0])
+    name = text(entry.get("name") or fresh(kind, taken), f"{where}: name")
+    if name in taken:
+        raise ModelError(f"{where}: the name '{name}' is used twice")
+    taken.add(name)
+    sources = entry.get("from", previous)
+    sources = sources if isinstance(sources, list) else [sources]
+    if not all(isinstance(source, str) for source in sources):
+        raise ModelError(f"{where} ('{name}'): 'from' must be a layer's name or a list of them")
+    trainable = entry.get("trainable", True)
+    if not isinstance(trainable, bool):
+        raise ModelError(f"{where} ('{name}'): 'trainable' must be true or false")
+    try:
+        steps = expand(kind, entry[kinds[0]])
+    except ModelError as error:
+        raise ModelError(f"{where} ('{name}'): {error}") from None
+    if REGISTRY.get(kind) is not None and REGISTRY[kind].arity == (0, 0):
+        sources = []
+    layer = text(entry.get("layer", name), f"{where}: layer")
+    layer_type = text(entry.get("layer_type", kind), f"{where}: layer_type")
+    weights = text(entry.get("weights", ""), f"{where}: weights")
+    ops: list[Op] = []
+    for index, (suffix, operator) in enumerate(steps):
+        last = index == len(steps) - 1
+        own = name if last else f"{name}/{suffix}"
+        shared = f"{weights}/{suffix}" if weights and not last else weights
+        ops.append(Op(own, operator, tuple(sources), layer, layer_type, shared, trainable))
+        sources = [own]
+    return ops
+
+
+def expand(kind: str, value: Any) -> list[tuple[str, Operator]]:
+    """The operators of a layer: its own, before it those of a shorthand, behind it `activation`."""
+    given = arguments(kind, value)
+    function = given.pop("activation", None)
+    steps: list[tuple[str, Operator]] = []
+    if kind == "separable_conv":
+        depthwise = {key: given[key] for key in given if key not in ("filters", "bias")}
+        pointwise = {key: given[key] for key in given if key in ("filters", "bias")}
+        if "channels_first" in given:
+            pointwise["channels_first"] = given["channels_first"]
+        steps.append(("depthwise", create("depthwise_conv", {**depthwise, "bias": False})))
+        steps.append(("pointwise", create("conv", {**pointwise, "kernel": 1})))
+    else:
+        steps.append((kind, create(kind, given)))
+    if function is not None:
+        steps.append(("activation", create("activation", {"function": function})))
+    return steps
+
+
+def arguments(kind: str, value: Any) -> dict[str, Any]:
+    """Attributes as a mapping; a single value is the operator's first attribute."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    cls = REGISTRY.get(kind)
+    if cls is None:
+        raise ModelError(f"unknown operator '{kind}'{suggestion(kind, REGISTRY)}")
+    fields = dataclasses.fields(cls)
+    if not fields:
+        raise ModelError(f"'{kind}' takes no attributes")
+    return {fields[0].name: value}
+
+
+def write_spec(net: Network) -> dict[str, Any]:
+    """The spec of a network, as plain data for JSON or YAML; `read_spec` gives the network back."""
+    layers: list[dict[str, Any]] = []
+    previous = next(iter(net.inputs))
+    for op in net.ops:
+        entry: dict[str, Any] = {op.operator.type: attributes(op.operator), "name": op.name}
+        if op.inputs != (previous,) and op.inputs:
+            entry["from"] = op.inputs[0] if len(op.inputs) == 1 else list(op.inputs)
+        if op.layer != op.name:
+            entry["layer"] = op.layer
+        if op.layer_type != op.operator.type:
+            entry["layer_type"] = op.layer_type
+        if op.weights != op.name:
+            entry["weights"] = op.weights
+        if not op.trainable:
+            entry["trainable"] = False
+        layers.append(entry)
+        previous = op.name
+    spec: dict[str, Any] = {"convcalc": FORMAT, "name": net.name}
+    if net.channels_first:
+        spec["layout"] = net.layout
+    spec["inputs"] = {
+        name: list(tensor.dims[1:])
+        if tensor.dtype == "float"
+        else {"shape": list(tensor.dims[1:]), "dtype": tensor.dtype}
+        for name, tensor in net.inputs.items()
+    }
+    spec["layers"] = layers
+    if net.outputs != (previous,):
+        spec["outputs"] = list(net.outputs)
+    return spec
+
+
+def fresh(kind: str, taken: set[str]) -> str:
+    """A name for a layer that has none: conv_1, conv_2, ..."""
+    return next(name for n in count(1) if (name := f"{kind}_{n}") not in taken)
+
+
+def text(value: Any, what: str) -> str:
+    """`value` if it is text."""
+    if not isinstance(value, str):
+        raise ModelError(f"{what} must be text, not {kind_of(value)}")
+    return value
+
+
+def check_keys(config: Mapping[Any, Any], known: tuple[str, ...], what: str) -> None:
+    """Refuse keys that nothing reads: a typing mistake must not be lost."""
+    for key in config:
+        if key not in known:
+            raise ModelError(f"{what} has no '{key}'{suggestion(str(key), known)}")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a word."""
+    return {dict: "a mapping", list: "a list", type(None): "nothing"}.get(
+        type(value), f"{value!r:.40}"
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of specs, made from the operators' own fields."""
+    sizes = {"type": "array", "items": {"type": "integer", "minimum": 1}}
+    kinds = {}
+    for name, cls in sorted(REGISTRY.items()):
+        fields = dataclasses.fields(cls)
+        properties: dict[str, Any] = {field.name: {} for field in fields}
+        properties["activation"] = {"type": "string"}
+        for field in fields:
+            plain = {"int": "integer", "bool": "boolean", "str": "string", "float": "number"}
+            if str(field.type) in plain:
+                properties[field.name] = {"type": plain[str(field.type)]}
+        kinds[name] = {
+            "description": " ".join((cls.__doc__ or "").split("\n\n")[0].split()),
+            "anyOf": [
+                {"type": "object", "properties": properties, "additionalProperties": False},
+                {"not": {"type": "object"}},
+            ],
+        }
+    kinds["separable_conv"] = {
+        "description": "A depthwise convolution, then one of size 1 that mixes the channels."
+    }
+    layer_fields: dict[str, Any] = {key: {"type": "string"} for key in LAYER_KEYS}
+    layer_fields["trainable"] = {"type": "boolean"}
+    layer_fields["from"] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "convcalc network",
+        "type": "object",
+        "required": ["layers"],
+        "additionalProperties": False,
+        "properties": {
+            "convcalc": {"const": FORMAT},
+            "name": {"type": "string"},
+            "layout": {"enum": ["channels_last", "channels_first"]},
+            "input": sizes,
+            "inputs": {
+                "type": "object",
+                "additionalProperties": {
+                    "anyOf": [
+                        sizes,
+                        {
+                            "type": "object",
+                            "required": ["shape"],
+                            "properties": {"shape": sizes, "dtype": {"type": "string"}},
+                            "additionalProperties": False,
+                        },
+                    ]
+                },
+            },
+            "layers": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "anyOf": [
+                        {"enum": sorted(kinds)},
+                        {
+                            "type": "object",
+                            "properties": {**kinds, **layer_fields},
+                            "additionalProperties": False,
+                        },
+                    ]
+                },
+            },
+            "outputs": {"type": "array", "items": {"type": "string"}},
+        },
+    }

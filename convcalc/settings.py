@@ -1,0 +1,109 @@
+"""What an analysis is asked for: batch, element type, optimizer, engine; and sizes in text."""
+
+from __future__ import annotations
+
+import re
+
+from convcalc.errors import UsageError
+from convcalc.ops.base import suggestion
+
+#: Bytes of an activation under each dtype or policy; mixed policies keep float32 variables.
+DTYPES = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "float64": 8,
+    "mixed_float16": 2,
+    "mixed_bfloat16": 2,
+}
+
+#: Variables that an optimizer keeps for each trainable parameter (Keras 3's defaults).
+OPTIMIZERS = {
+    "none": 0,
+    "sgd": 0,
+    "momentum": 1,
+    "rmsprop": 1,
+    "adagrad": 1,
+    "lion": 1,
+    "adam": 2,
+    "adamw": 2,
+    "nadam": 2,
+    "lamb": 2,
+    "adadelta": 2,
+    "adamax": 2,
+    "ftrl": 2,
+}
+
+ENGINES = ("textbook",)
+DEVICES = ("gpu", "cpu")
+
+UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def choose(value: str, known: object, what: str) -> str:
+    """`value` if it is one of `known`.
+
+    Raises:
+        UsageError: it is not; a similar one is proposed.
+    """
+    names = list(known)  # type: ignore[call-overload]
+    if value not in names:
+        hint = suggestion(value, names) or f"; known: {', '.join(names)}"
+        raise UsageError(f"unknown {what} '{value}'{hint}")
+    return value
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of "8GiB", "500 MB" or "12000000".
+
+    Raises:
+        UsageError: it is no size.
+    """
+    return _parse(text, UNITS, "a size such as 8GiB or 500MB")
+
+
+def parse_count(text: str) -> int:
+    """A count such as "25M", "4.1G" or "1e9".
+
+    Raises:
+        UsageError: it is no count.
+    """
+    return _parse(text, COUNTS, "a count such as 25M or 4.1G")
+
+
+def _parse(text: str, units: dict[str, int], what: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([A-Za-z]*)\s*", text)
+    if not match or match[2].lower() not in units:
+        raise UsageError(f"'{text}' is not {what}")
+    return int(float(match[1]) * units[match[2].lower()])
+
+
+def format_bytes(value: float) -> str:
+    """Bytes for people: 12 MB is 12,000,000 bytes."""
+    return _scaled(value, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+
+
+def format_count(value: float) -> str:
+    """A count for people: 4.09 G."""
+    return _scaled(value, ("", "k", "M", "G", "T", "P", "E")).strip()
+
+
+def _scaled(value: float, units: tuple[str, ...]) -> str:
+    step = 0
+    while step < len(units) - 1 and abs(value) >= 999.5:
+        value /= 1000
+        step += 1
+    digits = f"{value:.0f}" if step == 0 or value >= 100 else f"{value:.3g}"
+    return f"{digits} {units[step]}"
