@@ -20,7 +20,7 @@ PerAxis = int | Sequence[int]
 """One integer for every spatial axis, or one for each."""
 
 Padding = str | int | Sequence[int | tuple[int, int]]
-"""A rule's name, so many zeros on all sides, or for each spatial axis a number or (before, after)."""
+"""A rule's name, so many zeros on all sides, or for each axis a number or (before, after)."""
 
 
 def convolve(
@@ -91,7 +91,7 @@ def convolve(
         for cell in product(*map(range, window)):  # (u, v)
             # x[i', j', k'] for every neuron (i, j) at once; the product is the sum over k'.
             seen = padded[(slice(None), *map(_positions, cell, axes), sees)]
-            z[..., makes] += seen @ kernel[(*cell, slice(None), makes)].astype(np.float64)
+            z[..., makes] += seen @ kernel[cell][:, makes].astype(np.float64)
     if bias is not None:
         b = _real("the bias", bias)
         if b.shape != (maps,):
