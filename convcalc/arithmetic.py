@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import reduce
+from math import prod
 from typing import Any
-
 
 INT64_MAX = 2**63 - 1
 
@@ -51,10 +52,11 @@ def product(factors: Iterable[Any]) -> Any:
     Raises:
         OverflowError: the product of arrays does not fit int64.
     """
-    result: Any = 1
-    for factor in factors:
-        result = times(result, factor)
-    return result
+    found = tuple(factors)
+    for factor in found:
+        if type(factor) is not int:
+            return reduce(times, found, 1)
+    return prod(found)
 
 
 def times(a: Any, b: Any) -> Any:

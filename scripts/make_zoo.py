@@ -20,7 +20,6 @@ from classics import CLASSICS
 
 from convcalc.analysis.costs import add_up
 from convcalc.network import Network
-from convcalc.readers.keras import read_config
 from convcalc.readers.spec import read_spec, write_spec
 
 ZOO = Path(__file__).parent.parent / "convcalc" / "zoo"
@@ -67,6 +66,8 @@ def main() -> None:
         index[name] = save(name, name, source, net)
     if not only_classics:
         import keras
+
+        from convcalc.readers.keras import read_config
 
         version = f"keras.applications, Keras {keras.__version__}"
         for name, (title, build) in keras_networks().items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from convcalc.analysis.conventions import CONVENTIONS, count
 from convcalc.analysis.receptive_field import AxisField, receptive_fields
@@ -65,14 +66,18 @@ def analyze(
     rows = add_up(net)
     counted = None if convention == "macs" else count(net, convention)[0]
     fields = receptive_fields(net)
+    described: dict[tuple[AxisField, ...] | None, ReceptiveField | None] = {None: None}
     layers = []
     for name, row in rows.items():
         spec = net.tensors[row.last]
         shape = spec.shape_at(batch)
         known = "arithmetic" not in row.missing
         flops = 2 * row.macs if counted is None else counted.get(name, 0)
+        axes = fields.get(row.last)
+        if axes not in described:
+            described[axes] = summary(axes)
         layers.append(
-            Layer.model_construct(
+            Layer(
                 name=name,
                 type=row.type,
                 output_shape=None if shape is None else list(shape),
@@ -81,7 +86,7 @@ def analyze(
                 macs=row.macs if known else None,
                 flops=flops if known else None,
                 output_bytes=None if shape is None else spec.bytes_at(batch, width),
-                receptive_field=summary(fields.get(row.last)),
+                receptive_field=described[axes],
             )
         )
     totals = Totals(
@@ -131,7 +136,8 @@ def add_up(net: Network) -> dict[str, Row]:
             row = rows[op.layer] = Row(op.layer_type)
         row.last = op.name
         missing = op_missing(net, op)
-        row.missing.update(missing)
+        if missing:
+            row.missing.update(missing)
         if op.weights not in seen and op.weights in net.params:
             seen.add(op.weights)
             for param in net.params[op.weights]:
@@ -162,11 +168,9 @@ def gaps(rows: Mapping[str, Row]) -> list[Uncounted]:
     return list(found.values())
 
 
-def summary(axes: tuple[AxisField, ...] | None) -> ReceptiveField | None:
+def summary(axes: tuple[AxisField, ...]) -> ReceptiveField:
     """The fields of all axes in the report's form."""
-    if axes is None:
-        return None
-    return ReceptiveField.model_construct(
+    return ReceptiveField(
         size=[None if axis.whole else axis.size for axis in axes],
         stride=[None if axis.whole else plain(axis.stride) for axis in axes],
         padding=[None if axis.whole else plain(axis.padding) for axis in axes],
@@ -174,7 +178,6 @@ def summary(axes: tuple[AxisField, ...] | None) -> ReceptiveField | None:
     )
 
 
-def plain(value: object) -> float:
+def plain(value: int | Fraction) -> int | float:
     """An integer where it is one, else a float (an upsampled map has strides below one)."""
-    number = float(value)  # type: ignore[arg-type]
-    return int(number) if number.is_integer() else number
+    return value if isinstance(value, int) else float(value)
