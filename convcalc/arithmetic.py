@@ -69,4 +69,5 @@ def times(a: Any, b: Any) -> Any:
 def _largest(value: Any) -> int:
     if is_array(value):
         return int(abs(value).max()) if value.size else 0
-    return abs(value)
+    size: int = abs(value)
+    return size

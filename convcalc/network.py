@@ -1,4 +1,4 @@
-"""`Network`: a directed acyclic graph of operators.  Every reader makes one, every analysis takes one.
+"""`Network`: a directed acyclic graph of operators, which readers make and analyses take.
 
 A network is immutable and has been checked: its operators stand in an order in which each comes
 after those it reads, and the spec of every tensor is known or known to be unknown.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from convcalc.arithmetic import INT64_MAX, is_array
 from convcalc.errors import ModelError, ShapeError

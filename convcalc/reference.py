@@ -80,7 +80,7 @@ def convolve(
     kernel = _real("the kernel", kernel)
     _check_shapes(x.shape, kernel.shape, groups)
     window, channels, maps = kernel.shape[:-2], x.shape[-1], kernel.shape[-1]
-    axes = _slides(x.shape[1:-1], window, stride, dilation, padding)
+    axes = geometry(x.shape[1:-1], window, stride=stride, dilation=dilation, padding=padding)
 
     padded = np.pad(x, [(0, 0), *((axis.before, axis.after) for axis in axes), (0, 0)])
     z = np.zeros((x.shape[0], *(axis.output for axis in axes), maps))
@@ -101,23 +101,33 @@ def convolve(
     return z.astype(dtype if np.issubdtype(dtype, np.floating) else np.float64)
 
 
+def geometry(
+    size: Sequence[int],
+    window: Sequence[int],
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "same",
+    dilation: PerAxis = 1,
+) -> tuple[Slide, ...]:
+    """How a kernel of `window` cells moves over `size` cells, along each spatial axis.
+
+    `stride`, `padding` and `dilation` are what `convolve` takes.
+
+    Raises:
+        UsageError: one of them makes no sense, or the kernel is larger than the padded input.
+    """
+    try:
+        return slides(
+            tuple(size), tuple(window), _frozen(stride), _frozen(dilation), _frozen(padding)
+        )
+    except ShapeError as error:
+        raise UsageError(str(error)) from None
+
+
 def _positions(cell: int, axis: Slide) -> slice:
     """Where the kernel's `cell` stands in the padded input, for each output along `axis`."""
     first = cell * axis.dilation
     return slice(first, first + (axis.output - 1) * axis.stride + 1, axis.stride)
-
-
-def _slides(
-    size: tuple[int, ...],
-    window: tuple[int, ...],
-    stride: PerAxis,
-    dilation: PerAxis,
-    padding: Padding,
-) -> tuple[Slide, ...]:
-    try:
-        return slides(size, window, _frozen(stride), _frozen(dilation), _frozen(padding))
-    except ShapeError as error:
-        raise UsageError(str(error)) from None
 
 
 def _frozen(value: Any) -> Any:

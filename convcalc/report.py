@@ -38,8 +38,12 @@ class ReceptiveField(Model):
     """What one neuron of a layer sees of the input's spatial axes (unclipped by its border)."""
 
     size: list[int | None] = Field(description="Positions on each axis; null: the whole axis.")
-    stride: list[int | float | None] = Field(description="Input positions from one neuron to the next.")
-    padding: list[int | float | None] = Field(description="Positions that neuron 0 sees before the input.")
+    stride: list[int | float | None] = Field(
+        description="Input positions from one neuron to the next."
+    )
+    padding: list[int | float | None] = Field(
+        description="Positions that neuron 0 sees before the input."
+    )
     aligned: bool = Field(description="False where branches of different stride or centre meet.")
 
 

@@ -103,7 +103,11 @@ def squeezenet() -> dict[str, Any]:
                 activation="relu",
                 source=f"{name}/squeeze",
             ),
-            {"concat": {}, "name": f"{name}/concat", "from": [f"{name}/expand1", f"{name}/expand3"]},
+            {
+                "concat": {},
+                "name": f"{name}/concat",
+                "from": [f"{name}/expand1", f"{name}/expand3"],
+            },
         ]
     layers += [
         {"dropout": 0.5},
@@ -132,16 +136,12 @@ def resnet(blocks: tuple[int, ...]) -> dict[str, Any]:
         for index in range(count):
             stride = 2 if stage and not index else 1
             name = f"layer{stage + 1}/{index}"
-            layers += normed(
-                filters, 3, f"{name}/a", stride=stride, padding=1, source=source
-            )
+            layers += normed(filters, 3, f"{name}/a", stride=stride, padding=1, source=source)
             layers += normed(filters, 3, f"{name}/b", relu=False, padding=1)
             shortcut = source
             if stride == 2:
                 shortcut = f"{name}/shortcut"
-                layers += normed(
-                    filters, 1, shortcut, relu=False, stride=stride, source=source
-                )
+                layers += normed(filters, 1, shortcut, relu=False, stride=stride, source=source)
             layers.append({"add": {}, "name": f"{name}/add", "from": [f"{name}/b", shortcut]})
             source = f"{name}/relu"
             layers.append({"activation": "relu", "name": source})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,7 +46,19 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-SEED = "conv --input 150x100x3 --filters 200 --kernel 5 --stride 1 --padding same".split()
+SEED = [
+    "conv",
+    "--input",
+    "150x100x3",
+    "--filters",
+    "200",
+    "--kernel",
+    "5",
+    "--stride",
+    "1",
+    "--padding",
+    "same",
+]
 
 
 def test_the_textbook_layer(run: Run) -> None:
@@ -136,7 +149,16 @@ def test_mistakes_are_told_in_a_line(run: Run, args: str, code: int, message: st
 
 
 def test_limits_that_hold(run: Run) -> None:
-    args = "analyze resnet50 --max-params 26M --max-macs 3.9G --max-memory 8GiB".split()
+    args = [
+        "analyze",
+        "resnet50",
+        "--max-params",
+        "26M",
+        "--max-macs",
+        "3.9G",
+        "--max-memory",
+        "8GiB",
+    ]
     assert run(*args).code == 0
 
 
@@ -159,7 +181,9 @@ def test_the_table_fits_eighty_columns_and_adds_up(run: Run) -> None:
     rules = [i for i, line in enumerate(lines) if set(line) == {"-"}]
     rows = lines[rules[0] + 1 : rules[1]]
     # From the right: memory and MACs with their units, then parameters.
-    params = sum(int(re.findall(r"[\d,]+(?= )", line.split("x")[-1])[1].replace(",", "")) for line in rows)
+    params = sum(
+        int(re.findall(r"[\d,]+(?= )", line.split("x")[-1])[1].replace(",", "")) for line in rows
+    )
     assert params == 25_636_712
     assert "25,636,712" in lines[rules[1] + 1]
 
@@ -237,9 +261,7 @@ def test_no_framework_is_imported_to_analyze() -> None:
         "bad = {'numpy', 'tensorflow', 'keras', 'torch', 'onnx', 'h5py', 'rich', 'fastapi'};"
         "print(sorted(bad & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

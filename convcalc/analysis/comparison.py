@@ -41,14 +41,14 @@ def compare(left: Report, right: Report) -> Comparison:
         Difference(quantity=name, left=value, right=getattr(right.totals, name))
         for name, value in left.totals
     ]
-    for name in ("inference_bytes", "training_bytes"):
-        totals.append(
-            Difference(
-                quantity=f"textbook_{name}",
-                left=getattr(left.memory.textbook, name),
-                right=getattr(right.memory.textbook, name),
-            )
+    totals += [
+        Difference(
+            quantity=f"textbook_{name}",
+            left=getattr(left.memory.textbook, name),
+            right=getattr(right.memory.textbook, name),
         )
+        for name in ("inference_bytes", "training_bytes")
+    ]
     pairs = aligned(left.layers, right.layers)
     return Comparison(
         left=left.network,
@@ -70,9 +70,7 @@ def aligned(left: list[Layer], right: list[Layer]) -> list[Pair]:
     matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     for tag, i, j, m, n in matcher.get_opcodes():
         if tag == "equal":
-            pairs += [
-                Pair(left=a, right=b) for a, b in zip(left[i:j], right[m:n], strict=True)
-            ]
+            pairs += [Pair(left=a, right=b) for a, b in zip(left[i:j], right[m:n], strict=True)]
         else:
             pairs += [Pair(left=layer, right=None) for layer in left[i:j]]
             pairs += [Pair(left=None, right=layer) for layer in right[m:n]]

@@ -66,7 +66,7 @@ def analyze(
     rows = add_up(net)
     counted = None if convention == "macs" else count(net, convention)[0]
     fields = receptive_fields(net)
-    described: dict[tuple[AxisField, ...] | None, ReceptiveField | None] = {None: None}
+    described: dict[tuple[AxisField, ...], ReceptiveField] = {}
     layers = []
     for name, row in rows.items():
         spec = net.tensors[row.last]
@@ -74,7 +74,7 @@ def analyze(
         known = "arithmetic" not in row.missing
         flops = 2 * row.macs if counted is None else counted.get(name, 0)
         axes = fields.get(row.last)
-        if axes not in described:
+        if axes is not None and axes not in described:
             described[axes] = summary(axes)
         layers.append(
             Layer(
@@ -86,7 +86,7 @@ def analyze(
                 macs=row.macs if known else None,
                 flops=flops if known else None,
                 output_bytes=None if shape is None else spec.bytes_at(batch, width),
-                receptive_field=described[axes],
+                receptive_field=None if axes is None else described[axes],
             )
         )
     totals = Totals(

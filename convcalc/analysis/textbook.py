@@ -7,6 +7,7 @@ consecutive layers with the largest sum need.  Training keeps every output for t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from convcalc.report import Textbook
 
@@ -16,9 +17,7 @@ def textbook(names: Sequence[str], sizes: Sequence[int]) -> Textbook:
     if len(sizes) < 2:
         inference, pair = sum(sizes), list(names)
     else:
-        sums = [a + b for a, b in zip(sizes, sizes[1:], strict=False)]
+        sums = [a + b for a, b in pairwise(sizes)]
         at = max(range(len(sums)), key=sums.__getitem__)
         inference, pair = sums[at], list(names[at : at + 2])
-    return Textbook(
-        inference_bytes=inference, training_bytes=sum(sizes), inference_layers=pair
-    )
+    return Textbook(inference_bytes=inference, training_bytes=sum(sizes), inference_layers=pair)

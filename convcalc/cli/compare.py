@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -46,9 +47,8 @@ def compare_command(
     write = {"csv": as_csv, "markdown": as_markdown, "table": as_table}[form]
     rows = []
     for row in result.totals:
-        show = format_bytes if row.quantity.endswith("bytes") else format_count
-        if form == "csv":
-            show = str
+        human = format_bytes if row.quantity.endswith("bytes") else format_count
+        show: Callable[[int], str] = str if form == "csv" else human
         ratio = f"{row.right / row.left:.3f}" if row.left else ""
         rows.append([row.quantity, show(row.left), show(row.right), ratio])
     names = [result.left, result.right]

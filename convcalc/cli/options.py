@@ -19,9 +19,7 @@ Optimizer = Annotated[str, typer.Option(help="none, sgd, momentum, adam, ...")]
 Engine = Annotated[str, typer.Option(help="Whose memory is meant: textbook.")]
 Device = Annotated[str, typer.Option(help="gpu or cpu.")]
 Convention = Annotated[str, typer.Option(help="How to count flops: macs, fvcore, torchinfo, ...")]
-Format = Annotated[
-    str | None, typer.Option("--format", "-f", help="table, json, csv or markdown.")
-]
+Format = Annotated[str | None, typer.Option("--format", "-f", help="table, json, csv or markdown.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="Write to this file.")]
 

@@ -16,7 +16,9 @@ def step_lines(steps: Sequence[Step]) -> list[str]:
         result = f"{step.result:,}" if isinstance(step.result, int) else str(step.result)
         unit = f" {step.unit}" if step.unit else ""
         lines.append(f"{step.quantity} = {step.symbols}" if step.symbols else step.quantity)
-        lines.append(f"    = {step.values} = {result}{unit}" if step.values else f"    = {result}{unit}")
+        lines.append(
+            f"    = {step.values} = {result}{unit}" if step.values else f"    = {result}{unit}"
+        )
         if step.note:
             lines.append(f"    {step.note}")
     return lines

@@ -52,8 +52,7 @@ def as_markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str
     """A Markdown table."""
     lines = ["| " + " | ".join(column.title for column in columns) + " |"]
     lines.append("|" + "|".join("---:" if column.number else "---" for column in columns) + "|")
-    for row in rows:
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from convcalc.arithmetic import holds_everywhere, product
 from convcalc.errors import ShapeError
-from convcalc.arithmetic import product
 from convcalc.ops.base import Operator, Param, axis_of, operator, suggestion
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
@@ -68,7 +68,7 @@ class Activation(Elementwise):
             raise ShapeError(f"unknown activation '{self.function}'{hint}")
         if self.function == "glu":
             *lead, last = inputs[0].dims
-            if last % 2:
+            if not holds_everywhere(last % 2 == 0):
                 raise ShapeError(f"glu halves the last axis, which has {last}")
             return (inputs[0]._replace(shape=(*lead, last // 2)),)
         return (inputs[0],)

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
-from convcalc.errors import ModelError, ShapeError
 from convcalc.arithmetic import holds_everywhere
+from convcalc.errors import ModelError, ShapeError
 from convcalc.tensors import TensorSpec
 
 
@@ -98,9 +98,7 @@ C = TypeVar("C", bound=Operator)
 
 
 @dataclass_transform(frozen_default=True)
-def operator(
-    name: str, *, inputs: tuple[int, int | None] = (1, 1)
-) -> Callable[[type[C]], type[C]]:
+def operator(name: str, *, inputs: tuple[int, int | None] = (1, 1)) -> Callable[[type[C]], type[C]]:
     """Make a class an operator that specs call `name`.
 
     Raises:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from convcalc.arithmetic import holds_everywhere, maximum, product
 from convcalc.errors import ShapeError
-from convcalc.arithmetic import holds_everywhere, product
 from convcalc.ops.base import (
     Operator,
     Param,
@@ -194,9 +194,11 @@ class ConvTranspose(Operator):
         extras = extra if isinstance(extra, tuple) else (extra,) * rank
         if len(extras) != rank:
             raise ShapeError(f"output_padding has {len(extras)} values for {rank} axes")
+        if not all(e is None or type(e) is int for e in extras):
+            raise ShapeError(f"output_padding must be integers, got {extra!r}")
         if self.output_shape is not None:
-            if len(self.output_shape) != rank:
-                raise ShapeError(f"output_shape has {len(self.output_shape)} values, not {rank}")
+            if not isinstance(self.output_shape, tuple) or len(self.output_shape) != rank:
+                raise ShapeError(f"output_shape {self.output_shape!r} must give {rank} sizes")
             full = [
                 (n - 1) * s + d * (k - 1) + 1 + (e or 0)
                 for n, k, s, d, e in zip(sizes, kernel, stride, dilation, extras, strict=True)
@@ -204,17 +206,13 @@ class ConvTranspose(Operator):
             lower = self.padding == "same_lower"
             found = []
             for whole, size in zip(full, self.output_shape, strict=True):
-                crop = max(whole - size, 0)
-                found.append((positive(size, "output_shape"), crop - crop // 2 if lower else crop // 2))
+                crop = maximum(whole - positive(size, "output_shape"), 0)
+                found.append((size, crop - crop // 2 if lower else crop // 2))
             return tuple(found)
         named = isinstance(self.padding, str)
         if named and self.padding not in ("same", "same_lower", "valid"):
             raise ShapeError(f"a transposed convolution has no padding '{self.padding}'")
-        sides = (
-            ((0, 0),) * rank
-            if named
-            else pads(self.padding, sizes, kernel, stride, dilation)
-        )
+        sides = ((0, 0),) * rank if named else pads(self.padding, sizes, kernel, stride, dilation)
         result = []
         for n, k, s, d, e, (before, after) in zip(
             sizes, kernel, stride, dilation, extras, sides, strict=True
@@ -227,13 +225,13 @@ class ConvTranspose(Operator):
                 pad = span // 2 if self.padding == "same" else 0
                 size, crop = whole - 2 * pad + e, pad
             elif self.padding == "valid":
-                size, crop = n * s + max(span - s, 0), 0
+                size, crop = n * s + maximum(span - s, 0), 0
             else:
-                size, total = n * s, max(span - s, 0)
+                size, total = n * s, maximum(span - s, 0)
                 crop = total - total // 2 if self.padding == "same_lower" else total // 2
             if not holds_everywhere(size >= 1):
                 raise ShapeError(f"an input of {n} leaves {size} positions")
-            if e is not None and not 0 <= e < max(s, d):
+            if e is not None and not 0 <= e < maximum(s, d):
                 raise ShapeError(f"output_padding {e} must be below stride {s} or dilation {d}")
             result.append((size, crop))
         return tuple(result)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from convcalc.arithmetic import holds_everywhere, maximum, product
 from convcalc.errors import ShapeError
-from convcalc.arithmetic import holds_everywhere, product
 from convcalc.ops.base import Operator, Param, View, Views, axis_of, operator, positive, with_rank
 from convcalc.tensors import TensorSpec
 
@@ -86,16 +86,13 @@ def broadcast(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
     Raises:
         ShapeError: they do not go together.
     """
-    if a == b:
-        return a
     rank = max(len(a), len(b))
     a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
     result = []
     for m, n in zip(a, b, strict=True):
-        if holds_everywhere(m == n) or holds_everywhere(n == 1):
-            result.append(m)
-        elif holds_everywhere(m == 1):
-            result.append(n)
+        # `|` and not `or`: arrays may agree in one configuration and broadcast in the next.
+        if holds_everywhere((m == n) | (m == 1) | (n == 1)):
+            result.append(maximum(m, n))
         else:
             left, right = "x".join(map(str, a)), "x".join(map(str, b))
             raise ShapeError(f"shapes {left} and {right} do not go together")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-from convcalc.errors import ShapeError
 from convcalc.arithmetic import holds_everywhere, product
+from convcalc.errors import ShapeError
 from convcalc.ops.base import Operator, View, Views, axis_of, operator
 from convcalc.ops.linear import broadcast
 from convcalc.tensors import TensorSpec
@@ -93,7 +93,5 @@ class Concat(Operator):
 
     def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
         axis = axis_of(self.axis, len(outputs[0].dims))
-        same: Views = tuple(
-            None if i == axis else View(i) for i in range(len(outputs[0].dims))
-        )
+        same: Views = tuple(None if i == axis else View(i) for i in range(len(outputs[0].dims)))
         return [same for _ in inputs]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convcalc.errors import ShapeError
 from convcalc.arithmetic import holds_everywhere, product
+from convcalc.errors import ShapeError
 from convcalc.ops.base import Operator, Param, View, Views, axis_of, operator, positive
 from convcalc.tensors import TensorSpec
 

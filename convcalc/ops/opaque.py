@@ -21,16 +21,16 @@ class Opaque(Operator):
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         lead = inputs[0].dims[0] if inputs and inputs[0].known else 1
-        return tuple(
-            TensorSpec(None if shape is None else (lead, *shape)) for shape in self.shapes
-        )
+        return tuple(TensorSpec(None if shape is None else (lead, *shape)) for shape in self.shapes)
 
     def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
         rank = len(outputs[0].dims) if outputs[0].known else 0
         return [(None,) * rank for _ in inputs]
 
     def missing(self) -> tuple[str, ...]:
-        return ("shape", "arithmetic", "memory") if None in self.shapes else ("arithmetic", "memory")
+        return (
+            ("shape", "arithmetic", "memory") if None in self.shapes else ("arithmetic", "memory")
+        )
 
 
 @operator("constant", inputs=(0, 0))

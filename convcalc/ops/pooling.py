@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from convcalc.arithmetic import ceil_div, holds_everywhere, product
 from convcalc.errors import ShapeError
-from convcalc.arithmetic import ceil_div, product
 from convcalc.ops.base import (
     Operator,
     View,
@@ -34,7 +34,12 @@ class Pool(Operator):
         sizes, _ = split(x, config.channels_first, "a pool")
         stride = config.kernel if config.stride is None else config.stride
         return slides(
-            sizes, config.kernel, stride, config.dilation, config.padding, ceil_mode=config.ceil_mode
+            sizes,
+            config.kernel,
+            stride,
+            config.dilation,
+            config.padding,
+            ceil_mode=config.ceil_mode,
         )
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
@@ -154,9 +159,10 @@ class AdaptivePool(Operator):
         rank = len(inputs[0].dims)
         start = 2 if self.channels_first else 1
         views = [
-            View(start + i, ceil_div(n, m), ceil_div(n, m)) if n % m == 0 else None
+            View(start + i, ceil_div(n, m), ceil_div(n, m))
+            if holds_everywhere(n % m == 0)
+            else None
             for i, (n, m) in enumerate(zip(sizes, target, strict=True))
         ]
         channels = View(channel_axis(rank, self.channels_first))
         return [assemble(View(0), views, channels, self.channels_first)]
-

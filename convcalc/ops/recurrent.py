@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convcalc.errors import ShapeError
 from convcalc.arithmetic import product
+from convcalc.errors import ShapeError
 from convcalc.ops.base import Operator, Param, View, Views, operator, positive, with_rank
 from convcalc.tensors import TensorSpec
 

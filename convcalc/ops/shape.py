@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convcalc.errors import ShapeError
 from convcalc.arithmetic import holds_everywhere, product
+from convcalc.errors import ShapeError
 from convcalc.ops.base import (
     Operator,
     View,
@@ -317,7 +317,12 @@ class Resize(Spatial):
     def axes(self, sizes: tuple[Any, ...]) -> list[tuple[Any, View]]:
         target = per_axis(self.size, len(sizes), "size")
         return [
-            (m, interpolating(m // n, self.interpolation) if m % n == 0 else View(0, n, 0))
+            (
+                m,
+                interpolating(m // n, self.interpolation)
+                if holds_everywhere(m % n == 0)
+                else View(0, n, 0),
+            )
             for n, m in zip(sizes, target, strict=True)
         ]
 

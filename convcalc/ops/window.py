@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from convcalc.errors import ShapeError
 from convcalc.arithmetic import ceil_div, holds_everywhere, maximum
+from convcalc.errors import ShapeError
 from convcalc.ops.base import per_axis
 
 PADDINGS = ("same", "same_lower", "valid", "causal")
@@ -50,9 +50,7 @@ def extent(kernel: Any, dilation: Any) -> Any:
 
 def same_padding(size: Any, kernel: Any, stride: Any = 1, dilation: Any = 1) -> tuple[Any, Any]:
     """TensorFlow's SAME: as little as gives ``ceil(size / stride)`` places, the odd one behind."""
-    total = maximum(
-        (ceil_div(size, stride) - 1) * stride + extent(kernel, dilation) - size, 0
-    )
+    total = maximum((ceil_div(size, stride) - 1) * stride + extent(kernel, dilation) - size, 0)
     return total // 2, total - total // 2
 
 
@@ -92,9 +90,7 @@ def pads(
         if padding == "valid":
             return ((0, 0),) * rank
         if padding == "causal":
-            return tuple(
-                (d * (k - 1), 0) for k, d in zip(kernel, dilation, strict=True)
-            )
+            return tuple((d * (k - 1), 0) for k, d in zip(kernel, dilation, strict=True))
         if padding in PADDINGS:
             both = tuple(map(same_padding, sizes, kernel, stride, dilation))
             return both if padding == "same" else tuple((after, before) for before, after in both)

@@ -123,16 +123,16 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ModelError(f"{what} is not valid YAML: {error}") from None
 
 
-def read_mapping(
-    config: Mapping[str, Any], what: str, input: tuple[int, ...] | None
-) -> Network:
+def read_mapping(config: Mapping[str, Any], what: str, input: tuple[int, ...] | None) -> Network:
     """The network that a configuration describes, by what it looks like."""
-    from convcalc.readers import keras, spec
+    from convcalc.readers import spec
 
     try:
         if spec.matches(config):
             return spec.read_spec(config, input=input)
         if "class_name" in config or "config" in config:
+            from convcalc.readers import keras
+
             return keras.read_config(dict(config), input=input)
     except RecursionError:
         raise ModelError(f"{what} is nested too deeply") from None

@@ -45,12 +45,12 @@ def read_spec(config: Mapping[str, Any], *, input: tuple[int, ...] | None = None
     check_keys(config, NETWORK_KEYS, "a network")
     name = text(config.get("name", "network"), "name")
     layout = text(config.get("layout", "channels_last"), "layout")
-    inputs = read_inputs(config, layout == "channels_first", input)
     layers = config.get("layers")
     if not isinstance(layers, list) or not layers:
         raise ModelError("'layers' must be a list of at least one layer")
     if len(layers) > MAX_OPS:
         raise ModelError(f"a network has at most {MAX_OPS:,} layers")
+    inputs = read_inputs(config, layout == "channels_first", input)
     ops: list[Op] = []
     taken = set(inputs)
     previous = next(iter(inputs))
@@ -85,9 +85,7 @@ def read_inputs(
         check_keys(entry, ("shape", "dtype"), f"input '{name}'")
         shape, dtype = entry.get("shape"), entry.get("dtype", "float")
         if not isinstance(shape, (list, tuple)):
-            raise ModelError(
-                f"input '{name}' has no sizes; write input: [height, width, channels]"
-            )
+            raise ModelError(f"input '{name}' has no sizes; write input: [height, width, channels]")
         if dtype != "float" and dtype not in DTYPE_BYTES:
             raise ModelError(f"input '{name}' has the unknown dtype {dtype!r}")
         found[str(name)] = TensorSpec((1, *shape), dtype)
