@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from convcalc.arithmetic import INT64_MAX, is_array
+from convcalc.arithmetic import INT64_MAX, holds_everywhere, is_array
 from convcalc.errors import ModelError, ShapeError
 from convcalc.ops import Operator, Param
 from convcalc.tensors import TensorSpec
@@ -197,7 +197,7 @@ def infer(
             for spec in outputs:
                 check_size(spec, "the output")
             known = params.setdefault(op.weights, variables)
-            if known is not variables and known != variables:
+            if known is not variables and not same(known, variables):
                 raise ShapeError(f"it shares the weights of '{op.weights}', which differ in shape")
         except (ShapeError, OverflowError) as error:
             shapes = " and ".join(map(str, specs)) or "no input"
@@ -212,6 +212,16 @@ def infer(
         for index, spec in enumerate(outputs):
             tensors[op.output(index)] = spec
     return tensors, params
+
+
+def same(a: Sequence[Param], b: Sequence[Param]) -> bool:
+    """Whether two ops' variables agree, in every configuration."""
+    return len(a) == len(b) and all(
+        p._replace(shape=()) == q._replace(shape=())
+        and len(p.shape) == len(q.shape)
+        and all(holds_everywhere(m == n) for m, n in zip(p.shape, q.shape, strict=True))
+        for p, q in zip(a, b, strict=True)
+    )
 
 
 def has_arrays(spec: TensorSpec) -> bool:

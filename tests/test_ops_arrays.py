@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convcalc.errors import ShapeError
+from convcalc.errors import ModelError, ShapeError
+from convcalc.network import Network, Op
 from convcalc.ops import REGISTRY, create
 from convcalc.tensors import TensorSpec
 
@@ -228,6 +229,41 @@ def test_overflow_of_arrays_is_an_error(kind: str, attributes: dict[str, Any]) -
     x = TensorSpec((1, side, side, 64))
     with pytest.raises(OverflowError, match=r"2\^63"):
         operator.macs([x], list(operator.outputs(x)))
+
+
+def test_resize_by_whole_factors_views_as_each_size_does() -> None:
+    for method in ("nearest", "bilinear"):
+        example = Example("resize", {"size": [16, 24], "interpolation": method}, image)
+        h, w = np.array([4, 8, 16, 2]), np.array([3, 8, 24, 12])
+        together = everything(example, h, w)
+        for i in range(4):
+            alone = everything(example, h[i].item(), w[i].item())
+            assert {key: at(value, i) for key, value in together.items()} == alone
+
+
+def test_squeeze_refuses_an_axis_that_goes_in_some_configurations_only() -> None:
+    with pytest.raises(ShapeError, match="some configurations"):
+        create("squeeze", {}).outputs(TensorSpec((1, np.array([1, 2]), 5)))
+
+
+def test_broadcast_may_differ_between_configurations() -> None:
+    (made,) = create("add", {}).outputs(
+        TensorSpec((1, np.array([1, 4, 4]))), TensorSpec((1, np.array([3, 1, 4])))
+    )
+    assert made.dims[1].tolist() == [3, 4, 4]
+    with pytest.raises(ShapeError, match="do not go together"):
+        create("add", {}).outputs(TensorSpec((1, np.array([2, 4]))), TensorSpec((1, 3)))
+
+
+def test_shared_weights_on_arrays() -> None:
+    sizes = np.array([3, 4])
+    dense = create("dense", {"units": 2})
+    ops = (Op("a", dense, ("x",), weights="w"), Op("b", dense, ("z",), weights="w"))
+    shapes = {"x": TensorSpec((1, sizes)), "z": TensorSpec((1, sizes.copy()))}
+    net = Network("n", ops, shapes, ("a", "b"))
+    assert net.params["w"][0].shape[0].tolist() == [3, 4]
+    with pytest.raises(ModelError, match="differ in shape"):
+        Network("n", ops, {**shapes, "z": TensorSpec((1, sizes + 1))}, ("a", "b"))
 
 
 def test_elements_of_an_array_overflow() -> None:

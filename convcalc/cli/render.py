@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convcalc.cli.tables import Column, as_csv, as_markdown, as_table
+from convcalc.cli.tables import Column, as_csv, as_markdown, as_table, wrapped
 from convcalc.errors import UsageError
 from convcalc.ops.base import suggestion
 from convcalc.report import Layer, ReceptiveField, Report
@@ -145,4 +145,4 @@ def summary_lines(report: Report) -> list[str]:
         lines.append(f"not counted: {gap.op} ({where}): {', '.join(gap.missing)} unknown")
     if report.status == "partial":
         lines.append("partial: the totals are lower bounds")
-    return lines
+    return wrapped(lines)

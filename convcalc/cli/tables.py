@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -60,22 +61,22 @@ def as_table(
     columns: Sequence[Column],
     rows: Sequence[Sequence[str]],
     total: Sequence[str] | None = None,
+    cut: int = 0,
 ) -> str:
-    """An aligned table; the first column is cut so that a line fits the terminal."""
+    """An aligned table; the column `cut` is shortened so that a line fits the terminal."""
     body = [*rows, total] if total else list(rows)
     widths = [
         max(len(column.title), *(len(row[i]) for row in body), 1) if body else len(column.title)
         for i, column in enumerate(columns)
     ]
-    room = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-    rest = sum(widths[1:]) + 2 * (len(widths) - 1)
-    widths[0] = min(widths[0], max(room - rest, 12))
+    rest = sum(widths) - widths[cut] + 2 * (len(widths) - 1)
+    widths[cut] = min(widths[cut], max(line_width() - rest, 12))
 
     def line(cells: Sequence[str]) -> str:
-        cut = [shorten(cells[0], widths[0]), *cells[1:]]
+        shown = [*cells[:cut], shorten(cells[cut], widths[cut], end=cut > 0), *cells[cut + 1 :]]
         aligned = [
             cell.rjust(width) if column.number else cell.ljust(width)
-            for cell, width, column in zip(cut, widths, columns, strict=True)
+            for cell, width, column in zip(shown, widths, columns, strict=True)
         ]
         return "  ".join(aligned).rstrip()
 
@@ -87,9 +88,27 @@ def as_table(
     return "\n".join(lines)
 
 
-def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` characters; the end says more than the beginning."""
-    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+def line_width() -> int:
+    """Characters in a line: the terminal's, or 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+
+
+def shorten(text: str, width: int, end: bool) -> str:
+    """`text` in at most `width` characters, cut at its end or, as names of layers are, in front."""
+    if len(text) <= width:
+        return text
+    return text[: width - 1] + "…" if end else "…" + text[len(text) - width + 1 :]
+
+
+def wrapped(lines: Sequence[str]) -> list[str]:
+    """Sentences broken to fit the terminal."""
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line, line_width(), subsequent_indent="  ", break_long_words=False
+        )
+    ]
 
 
 def bold(text: str) -> str:

@@ -38,5 +38,7 @@ def zoo_command(
         Column("macs", True),
         Column("source"),
     ]
-    write = {"csv": as_csv, "markdown": as_markdown, "table": as_table}[form]
-    emit(write(columns, rows), output)
+    if form == "table":
+        emit(as_table(columns, rows, cut=len(columns) - 1), output)
+    else:
+        emit((as_csv if form == "csv" else as_markdown)(columns, rows), output)

@@ -143,7 +143,11 @@ class Squeeze(Operator):
         """The axes that stay."""
         rank = len(x.dims)
         if self.axes is None:
-            gone = {i for i, n in enumerate(x.dims) if n == 1 and i != x.batch_axis}
+            rest = {i: n for i, n in enumerate(x.dims) if i != x.batch_axis}
+            gone = {i for i, n in rest.items() if holds_everywhere(n == 1)}
+            for i, n in rest.items():
+                if i not in gone and not holds_everywhere(n != 1):
+                    raise ShapeError(f"axis {i} has size 1 in some configurations only")
         else:
             axes = self.axes if isinstance(self.axes, tuple) else (self.axes,)
             gone = {axis_of(axis, rank) for axis in axes}
@@ -316,15 +320,13 @@ class Resize(Spatial):
 
     def axes(self, sizes: tuple[Any, ...]) -> list[tuple[Any, View]]:
         target = per_axis(self.size, len(sizes), "size")
-        return [
-            (
-                m,
-                interpolating(m // n, self.interpolation)
-                if holds_everywhere(m % n == 0)
-                else View(0, n, 0),
-            )
-            for n, m in zip(sizes, target, strict=True)
-        ]
+        return [(m, self.view(n, m)) for n, m in zip(sizes, target, strict=True)]
+
+    def view(self, size: Any, target: Any) -> View:
+        """The whole axis, unless it is enlarged by a whole factor."""
+        if holds_everywhere(target % size == 0):
+            return interpolating(target // size, self.interpolation)
+        return View(0, size, 0)
 
     def elementwise(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
         return product((interpolation_cost(self.interpolation), outputs[0].elements))
@@ -335,17 +337,15 @@ def interpolation_cost(method: str) -> int:
     return {"nearest": 0, "bilinear": 4, "bicubic": 16}.get(method, 4)
 
 
-def interpolating(factor: int, method: str) -> View:
+def interpolating(factor: Any, method: str) -> View:
     """The view of an upsampling by a whole factor u, pixel centres aligned.
 
     Nearest: position o copies floor(o / u).  Linear: it mixes the inputs i with
     ``|i * u - o + (u - 1) / 2| < u``.
     """
-    if method == "nearest" or factor == 1:
+    if method == "nearest":
         return View(0, factor, 1, factor - 1, factor)
-    if factor % 2:
-        return View(0, 2 * factor - 1, 1, factor - 1 + (factor - 1) // 2, factor)
-    return View(0, 2 * factor, 1, factor + factor // 2 - 1, factor)
+    return View(0, 2 * factor - factor % 2, 1, factor - 1 + factor // 2, factor)
 
 
 @operator("space_to_depth")
