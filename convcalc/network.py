@@ -196,6 +196,8 @@ def infer(
             variables = kind.params(*specs)
             for spec in outputs:
                 check_size(spec, "the output")
+            for param in variables:
+                check_size(TensorSpec(param.shape), f"its {param.name}")
             known = params.setdefault(op.weights, variables)
             if known is not variables and not same(known, variables):
                 raise ShapeError(f"it shares the weights of '{op.weights}', which differ in shape")

@@ -204,6 +204,17 @@ def positive(number: Any, what: str) -> Any:
     return number
 
 
+def listed(value: Any, what: str) -> tuple[Any, ...]:
+    """`value` if it is a list.
+
+    Raises:
+        ShapeError: it is not.
+    """
+    if not isinstance(value, tuple):
+        raise ShapeError(f"{what} must be a list, got {value!r}")
+    return value
+
+
 def with_rank(spec: TensorSpec, least: int, what: str) -> tuple[Any, ...]:
     """The sizes of a tensor that must have at least `least` axes."""
     dims = spec.dims

@@ -137,6 +137,9 @@ class Attention(Operator):
         dims = with_rank(inputs[0], 3, "attention")
         positive(self.heads, "heads")
         positive(self.key_dim, "key_dim")
+        for what in ("value_dim", "kv_heads", "output_dim"):
+            if (number := getattr(self, what)) is not None:
+                positive(number, what)
         return (inputs[0]._replace(shape=(*dims[:-1], self.sizes(inputs)[-1])),)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:

@@ -145,6 +145,7 @@ class SpectralNorm(Operator):
     width: int
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        positive(self.width, "width")
         return (inputs[0],)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convcalc.ops.base import Operator, Param, Views, operator
+from convcalc.ops.base import Operator, Param, Views, listed, operator
 from convcalc.tensors import TensorSpec
 
 
@@ -46,7 +46,7 @@ class Constant(Operator):
     dtype: str = "float"
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
-        return (TensorSpec(self.shape, self.dtype, None),)
+        return (TensorSpec(listed(self.shape, "shape"), self.dtype, None),)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:
         found = Param("value", self.shape, self.trainable, self.dtype)

@@ -14,6 +14,7 @@ from convcalc.ops.base import (
     assemble,
     axis_of,
     channel_axis,
+    listed,
     operator,
     per_axis,
     positive,
@@ -53,7 +54,7 @@ class Reshape(Rearrange):
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         x = inputs[0]
         dims = x.dims if self.whole else x.dims[1:]
-        target = list(self.shape)
+        target = list(listed(self.shape, "shape"))
         elements = product(dims)
         if target.count(-1) > 1 or any(type(n) is int and n < -1 for n in target):
             raise ShapeError(f"target {self.shape} must be sizes, with at most one -1")
@@ -90,8 +91,9 @@ class Permute(Operator):
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         x = inputs[0]
-        if sorted(self.order) != list(range(len(x.dims))):
-            raise ShapeError(f"order {self.order} does not name the {len(x.dims)} axes once each")
+        order = listed(self.order, "order")
+        if set(order) != set(range(len(x.dims))) or len(order) != len(x.dims):
+            raise ShapeError(f"order {order} does not name the {len(x.dims)} axes once each")
         batch_axis = None if x.batch_axis is None else self.order.index(x.batch_axis)
         return (x._replace(shape=tuple(x.dims[i] for i in self.order), batch_axis=batch_axis),)
 
@@ -205,6 +207,8 @@ class Split(Operator):
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         x = inputs[0]
         at = axis_of(self.axis, len(x.dims))
+        for size in listed(self.sizes, "sizes"):
+            positive(size, "a piece")
         if not holds_everywhere(sum(self.sizes) == x.dims[at]):
             raise ShapeError(f"pieces {self.sizes} do not add up to axis {at} of {x}")
         head, tail = x.dims[:at], x.dims[at + 1 :]
