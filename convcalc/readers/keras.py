@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from convcalc.errors import ModelError
@@ -107,7 +108,9 @@ def layer_like(entry: Any, where: str) -> Layer | None:
     if not isinstance(nodes, (list, tuple)):
         raise ModelError(f"'{name}': inbound_nodes is a {type(nodes).__name__}, not a list")
     build = entry.get("build_config")
-    return Layer(kind, config, name, nodes, build.get("input_shape") if isinstance(build, Mapping) else None)
+    return Layer(
+        kind, config, name, nodes, build.get("input_shape") if isinstance(build, Mapping) else None
+    )
 
 
 def short(value: Any) -> str:
@@ -240,14 +243,14 @@ class Builder:
             self.seen = len(self.ops)
         return self.known[tensor]
 
-    def read(
-        self, top: Layer, name: str | None, size: tuple[int, ...] | None
-    ) -> Network:
+    def read(self, top: Layer, name: str | None, size: tuple[int, ...] | None) -> Network:
         """The network of the outermost configuration."""
         first = "channels_first" in data_formats(top)
         self.resized = size is not None
         if top.type not in MODELS or not is_model(top):
-            top = Layer("Sequential", {"layers": [{"class_name": top.type, "config": top.config}]}, top.name)
+            top = Layer(
+                "Sequential", {"layers": [{"class_name": top.type, "config": top.config}]}, top.name
+            )
         specs = [
             (label, shape_spec(shape, dtype, label, size, first))
             for label, shape, dtype in model_inputs(top, size)
@@ -270,7 +273,9 @@ class Builder:
     ) -> list[Ref]:
         """Add the ops of a model called on `sources`; its outputs."""
         if depth > MAX_DEPTH:
-            raise ModelError(f"models are nested more than {MAX_DEPTH} levels deep at '{layer.name}'")
+            raise ModelError(
+                f"models are nested more than {MAX_DEPTH} levels deep at '{layer.name}'"
+            )
         trainable = trainable and layer.config.get("trainable", True) is not False
         entries = layer_entries(layer)
         if "input_layers" not in layer.config and "output_layers" not in layer.config:
@@ -385,7 +390,7 @@ class Builder:
         """The shapes that the readers of a call wrote down; they hold for the model's own size."""
         if self.resized or (name, index, 0) not in seen:
             return (None,)
-        found = []
+        found: list[tuple[int, ...] | None] = []
         while (name, index, len(found)) in seen:
             found.append(seen[name, index, len(found)])
         return tuple(found)
@@ -543,7 +548,7 @@ def leaves(value: Any, where: str) -> Iterator[History]:
         if item is None:
             continue
         if isinstance(item, Mapping):
-            stack.extend(reversed(item.values()))
+            stack.extend(reversed(list(item.values())))
         elif is_history(item):
             yield item[0], item[1], item[2]
         elif isinstance(item, (list, tuple)):
@@ -620,7 +625,8 @@ def value(item: Any, where: str, seen: dict[History, tuple[int, ...] | None], de
         history = config.get("keras_history") if isinstance(config, Mapping) else None
         if not is_history(history):
             raise ModelError(f"{where}: {short(history)} does not name a layer's output")
-        assert isinstance(config, Mapping) and isinstance(history, (list, tuple))
+        assert isinstance(config, Mapping)
+        assert isinstance(history, (list, tuple))
         key = (history[0], history[1], history[2])
         shape = config.get("shape")
         fits = isinstance(shape, (list, tuple)) and all(type(n) is int for n in shape[1:])
@@ -643,7 +649,7 @@ def tensors_in(item: Any) -> Iterator[Tensor | Ref]:
         elif isinstance(part, (list, tuple)):
             stack.extend(reversed(part))
         elif isinstance(part, dict):
-            stack.extend(reversed(part.values()))
+            stack.extend(reversed(list(part.values())))
 
 
 def resolved(item: Any, made: Mapping[History, Ref], name: str) -> Any:
@@ -654,7 +660,7 @@ def resolved(item: Any, made: Mapping[History, Ref], name: str) -> Any:
     """
     if isinstance(item, Tensor):
         if item.history not in made:
-            layer, call, output = item.history
+            layer, _, output = item.history
             raise ModelError(f"'{name}' reads output {output} of '{layer}', which has fewer")
         return made[item.history]
     if isinstance(item, list):
@@ -781,9 +787,7 @@ def pool(cls: Callable[..., Operator]) -> Rule:
 def global_pool(kind: str) -> Rule:
     return lambda c: [
         c.emit(
-            pooling.GlobalPool(
-                kind=kind, keepdims=c.get("keepdims", False), channels_first=c.first
-            )
+            pooling.GlobalPool(kind=kind, keepdims=c.get("keepdims", False), channels_first=c.first)
         )
     ]
 
@@ -791,9 +795,7 @@ def global_pool(kind: str) -> Rule:
 def adaptive_pool(kind: str) -> Rule:
     return lambda c: [
         c.emit(
-            pooling.AdaptivePool(
-                output=c.need("output_size"), kind=kind, channels_first=c.first
-            )
+            pooling.AdaptivePool(output=c.need("output_size"), kind=kind, channels_first=c.first)
         )
     ]
 
@@ -809,7 +811,9 @@ def einsum_dense(c: Call) -> list[Ref]:
         (source, kernel), target = equation.split("->")[0].split(","), equation.split("->")[1]
     except (AttributeError, ValueError, IndexError):
         raise ModelError(f"'{c.path}' (EinsumDense): equation {short(equation)}") from None
-    source, kernel, target = (t.replace("...", "").replace(" ", "") for t in (source, kernel, target))
+    source, kernel, target = (
+        t.replace("...", "").replace(" ", "") for t in (source, kernel, target)
+    )
     summed = [letter for letter in kernel if letter in source]
     new = [letter for letter in kernel if letter not in source]
     count = len(summed)
@@ -840,12 +844,11 @@ def einsum_dense(c: Call) -> list[Ref]:
     return c.activated(tensor)
 
 
-def ordered_inputs(c: Call, names: Sequence[str]) -> list[str]:
+def ordered_inputs(c: Call, names: Sequence[str]) -> list[Ref]:
     """Tensors given by position, then by name in the order of the layer's signature."""
     found = [ref for ref in tensors_in(list(c.args)) if isinstance(ref, Ref)]
-    for name in names[len(found) :]:
-        if isinstance(ref := c.kwargs.get(name), Ref):
-            found.append(ref)
+    by_name = (c.kwargs.get(name) for name in names[len(found) :])
+    found.extend(ref for ref in by_name if isinstance(ref, Ref))
     return list(found or c.inputs)[: len(names)]
 
 
@@ -872,7 +875,10 @@ def multi_head(c: Call) -> list[Ref]:
     found = c.emit(operator, inputs)
     if not c.kwargs.get("return_attention_scores"):
         return [found]
-    return [found, c.emit(opaque.Opaque("attention_scores", c.recorded[1:2] or (None,)), inputs, "scores")]
+    return [
+        found,
+        c.emit(opaque.Opaque("attention_scores", c.recorded[1:2] or (None,)), inputs, "scores"),
+    ]
 
 
 def dot_attention(c: Call) -> list[Ref]:
@@ -1025,7 +1031,7 @@ def split(c: Call) -> list[Ref]:
         sizes = (total // parts,) * parts
     elif isinstance(parts, tuple):
         marks = (0, *parts, total)
-        sizes = tuple(b - a for a, b in zip(marks, marks[1:], strict=False))
+        sizes = tuple(b - a for a, b in pairwise(marks))
     else:
         return c.unknown()
     found = c.emit(shapes.Split(sizes, axis))
@@ -1099,7 +1105,13 @@ def resizing(c: Call) -> list[Ref]:
     return [c.emit(shapes.Resize(size, c.get("interpolation", "bilinear"), c.first))]
 
 
-CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "simple", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
+CELLS = {
+    "LSTM": "lstm",
+    "GRU": "gru",
+    "SimpleRNN": "simple",
+    "CuDNNLSTM": "lstm",
+    "CuDNNGRU": "gru",
+}
 
 
 def cell(c: Call, kind: str, config: Mapping[str, Any], suffix: str = "") -> Ref:
@@ -1162,9 +1174,7 @@ def time_distributed(c: Call) -> list[Ref]:
         made = c.builder.spec(tensor).shape
         if made is None:
             return c.unknown(inputs=outputs)
-        results.append(
-            c.emit(shapes.Reshape((dims[0], dims[1], *made[1:]), whole=True), [tensor])
-        )
+        results.append(c.emit(shapes.Reshape((dims[0], dims[1], *made[1:]), whole=True), [tensor]))
     return results
 
 
@@ -1204,10 +1214,7 @@ LAYERS: dict[str, Rule] = {
     "ELU": named("elu"),
     "Softmax": named("softmax"),
     "PReLU": prelu,
-    **{
-        kind: dropout
-        for kind in ("Dropout", "AlphaDropout", "GaussianDropout", "StochasticDepth")
-    },
+    **dict.fromkeys(("Dropout", "AlphaDropout", "GaussianDropout", "StochasticDepth"), dropout),
     **{f"SpatialDropout{rank}D": spatial_dropout for rank in (1, 2, 3)},
     "GaussianNoise": plain(act.Noise()),
     **{
