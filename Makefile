@@ -1,11 +1,10 @@
-.PHONY: setup demo test lint bench serve lock
+.PHONY: setup demo test lint bench lock
 
 setup: ; scripts/setup.sh dev
 demo: ; scripts/demo.sh
 test: ; scripts/test.sh
 lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 bench: setup ; .venv/bin/python -m benchmarks
-serve: setup ; .venv/bin/convcalc serve
 
 # Needs uv. No registry address gets into the files.
 LOCK = uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \

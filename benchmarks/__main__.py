@@ -8,6 +8,7 @@ Peers that are not installed are named as such; torchinfo and PyTorch bring the 
 
 from __future__ import annotations
 
+import gzip
 import json
 import statistics
 import subprocess
@@ -78,7 +79,7 @@ def main() -> None:
     )
 
     net = convcalc.load("resnet50")
-    config = (HERE / "resnet50_keras.json").read_text()
+    config = gzip.decompress((HERE / "resnet50_keras.json.gz").read_bytes())
     numbers = paired(lambda: analyze(net), lambda: json.loads(config), 101)
     print(row("`analyze` of ResNet-50 / `json.loads` of its configuration", *numbers, "<= 6"))
 

@@ -40,9 +40,7 @@ def facts(model: Any) -> dict[str, Facts]:
         )
         variables = getattr(layer, "weights", [])
         trainable = [] if frozen else getattr(layer, "trainable_weights", [])
-        found[path] = Facts(
-            set(map(full, outputs)), size_of(variables), size_of(trainable), macs
-        )
+        found[path] = Facts(set(map(full, outputs)), size_of(variables), size_of(trainable), macs)
     return found
 
 

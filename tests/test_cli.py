@@ -298,3 +298,12 @@ def test_counts_for_people() -> None:
 def test_data_is_any_json(run: Run) -> None:
     data: Any = json.loads(run("conv", *SEED[1:], "--neuron", "0,0", "--json").out)
     assert data["derivation"]
+
+
+def test_why_two_tools_differ(run: Run) -> None:
+    rows = json.loads(run("analyze", "resnet50", "--versus", "fvcore", "--json").out)
+    norm = next(row for row in rows if row["type"] == "batch_norm")
+    assert norm["a"] == 0
+    # fvcore takes two operations for each element that a batch norm reads.
+    assert norm["b"] == 2 * 10_587_136
+    assert "fvcore" in run("analyze", "resnet50", "--versus", "fvcore").out

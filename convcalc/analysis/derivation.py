@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from convcalc.analysis.receptive_field import AxisField, back, receptive_fields, seen_by
+from convcalc.analysis.receptive_field import (
+    AxisField,
+    back,
+    ends,
+    everything,
+    receptive_fields,
+    seen_by,
+)
 from convcalc.arithmetic import product
 from convcalc.network import Network, Op
 from convcalc.ops import View, create
@@ -384,7 +391,7 @@ def field_steps(net: Network, op: Op) -> Iterator[Step]:
         if before is not None and views and composes(before[index], views[index]):
             symbols, values = composition(before[index], views[index], axis.suffix)
         note = (
-            f"one neuron is {field.stride} {axis.many} of '{source}' from the next; "
+            f"from one neuron to the next: {field.stride} {axis.many} of '{source}'; "
             f"neuron 0 begins {field.padding} {axis.before}"
         )
         if not field.aligned:
@@ -428,15 +435,15 @@ def neuron_steps(net: Network, op: Op, neuron: Sequence[int]) -> Iterator[Step]:
     if views and len(views) == len(neuron) and op.inputs[0] in net.inputs:
         # The layer stands on the input itself: the book's formula, neuron by neuron.
         axes = spatial_axes(len(inputs[0].dims), net.channels_first)
-        box = [(0, size - 1) for size in outputs[0].dims]
+        box = list(everything(outputs[0].dims))
         for axis, at in zip(axes, neuron, strict=True):
-            box[axis] = (at, at)
+            box[axis] = ((at, at),)
         (looks,) = op.operator.views(inputs, outputs)
         window = back(tuple(box), looks, inputs[0].dims, clip=False)
         for word, view, at, index in zip(words(len(views)), views, neuron, axes, strict=True):
             if window is None:
                 break
-            yield from ends(word, view, at, window[index], inputs[0].dims[index])
+            yield from end_steps(word, view, at, ends(window[index]), inputs[0].dims[index])
     for name, axes_seen in seen.items():
         parts, padded = [], []
         for word, span in zip(words(len(axes_seen)), axes_seen, strict=True):
@@ -452,7 +459,9 @@ def neuron_steps(net: Network, op: Op, neuron: Sequence[int]) -> Iterator[Step]:
         yield Step(f"neuron ({place}) sees", "", "", "nothing but padding")
 
 
-def ends(axis: Axis, view: View, at: int, window: tuple[int, int], size: int) -> Iterator[Step]:
+def end_steps(
+    axis: Axis, view: View, at: int, window: tuple[int, int], size: int
+) -> Iterator[Step]:
     """The first and the last position that neuron `at` looks at along one axis."""
     sub = axis.suffix
     first, first_values = f"i{sub} x s{sub} - p{sub}", f"{at:,} x {view.stride:,} - {view.before:,}"

@@ -249,8 +249,14 @@ class Seen:
     unclipped_hi: int
 
 
-#: Positions lo ... hi along each axis of a tensor; None: nothing of it.
-Box = tuple[tuple[int, int], ...]
+#: Positions along one axis: disjoint ranges lo ... hi in ascending order, at least one.
+Spans = tuple[tuple[int, int], ...]
+
+#: Positions along each axis of a tensor.
+Box = tuple[Spans, ...]
+
+#: Neurons whose windows have gaps between them are followed one by one up to this many.
+MAX_FOLLOWED = 10_000
 
 
 def seen_by(net: Network, tensor: str, position: Sequence[int]) -> dict[str, tuple[Seen, ...]]:
@@ -274,20 +280,22 @@ def seen_by(net: Network, tensor: str, position: Sequence[int]) -> dict[str, tup
         raise UsageError(
             f"position {tuple(position)} must have {len(axes)} numbers, as '{tensor}' is {spec}"
         )
-    box = [(0, size - 1) for size in spec.dims]
+    box = list(everything(spec.dims))
     for axis, at in zip(axes, position, strict=True):
         if type(at) is not int or not 0 <= at < spec.dims[axis]:
             raise UsageError(
                 f"position {at!r} is outside 0 ... {spec.dims[axis] - 1} of '{tensor}'"
             )
-        box[axis] = (at, at)
+        box[axis] = ((at, at),)
     inside = trace(net, tensor, tuple(box), clip=True)
     beyond = trace(net, tensor, tuple(box), clip=False)
     seen: dict[str, tuple[Seen, ...]] = {}
     for name, source in net.inputs.items():
         if name in inside:
             spatial = spatial_axes(len(source.dims), net.channels_first)
-            seen[name] = tuple(Seen(*inside[name][i], *beyond[name][i]) for i in spatial)
+            seen[name] = tuple(
+                Seen(*ends(inside[name][axis]), *ends(beyond[name][axis])) for axis in spatial
+            )
     return seen
 
 
@@ -323,26 +331,62 @@ def outputs_of(net: Network, op: Op) -> list[str]:
     return names
 
 
+def everything(dims: tuple[int, ...]) -> Box:
+    """All positions of a tensor."""
+    return tuple(((0, size - 1),) for size in dims)
+
+
+def ends(spans: Spans) -> tuple[int, int]:
+    """The first and the last of some positions."""
+    return spans[0][0], spans[-1][1]
+
+
 def back(box: Box, views: Views, dims: tuple[int, ...], clip: bool) -> Box | None:
     """The box of an input that a box of the output looks at; None if it only sees padding."""
-    found = [(0, size - 1) for size in dims]
+    found = list(everything(dims))
     if len(box) != len(views):
         # Views describe the first output; a further one of another rank may see anything.
         return tuple(found)
-    for (first, last), view in zip(box, views, strict=True):
-        if view is None:
-            continue
-        axis, kernel, stride, before, up = view
-        lo = ceil_div(first * stride - before, up)
-        hi = (last * stride - before + kernel - 1) // up
-        if clip:
-            lo, hi = max(lo, 0), min(hi, dims[axis] - 1)
-        if lo > hi:
-            return None
-        found[axis] = (lo, hi)
+    for spans, view in zip(box, views, strict=True):
+        if view is not None:
+            found[view.axis] = back_axis(spans, view, dims[view.axis] if clip else None)
+            if not found[view.axis]:
+                return None
+    return tuple(found)
+
+
+def back_axis(spans: Spans, view: View, size: int | None) -> Spans:
+    """The positions that neurons look at, of those below `size`; there may be none."""
+    _, kernel, stride, before, up = view
+    ranges: list[tuple[int, int]] = []
+    for first, last in spans:
+        # Windows that touch cover a range; others leave positions out between them.
+        single = kernel >= stride or last - first >= MAX_FOLLOWED
+        groups = ((first, last),) if single else ((o, o) for o in range(first, last + 1))
+        for a, b in groups:
+            lo = ceil_div(a * stride - before, up)
+            hi = (b * stride - before + kernel - 1) // up
+            if size is not None:
+                lo, hi = max(lo, 0), min(hi, size - 1)
+            if lo <= hi:
+                ranges.append((lo, hi))
+    return joined(ranges)
+
+
+def joined(ranges: list[tuple[int, int]]) -> Spans:
+    """Ranges in ascending order, those that touch or overlap as one."""
+    if len(ranges) < 2:
+        return tuple(ranges)
+    ranges.sort()
+    found = [ranges[0]]
+    for lo, hi in ranges[1:]:
+        if lo <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(hi, found[-1][1]))
+        else:
+            found.append((lo, hi))
     return tuple(found)
 
 
 def around(a: Box, b: Box) -> Box:
-    """The smallest box with both."""
-    return tuple((min(p[0], q[0]), max(p[1], q[1])) for p, q in zip(a, b, strict=True))
+    """What lies in either box, axis by axis."""
+    return tuple(p if p == q else joined([*p, *q]) for p, q in zip(a, b, strict=True))
