@@ -263,9 +263,9 @@ def seen_by(net: Network, tensor: str, position: Sequence[int]) -> dict[str, tup
     """Which positions of each input the neurons at `position` of a tensor see.
 
     `position` counts from 0 along the tensor's spatial axes; all its channels are asked for.
-    Windows count with all that they span, so what a dilated kernel skips is part of it.  An input
-    of which nothing is seen is left out.  Operators that mix a whole axis are taken to see all
-    of it.
+    The first and the last position seen are exact, whatever strides leave out between; a dilated
+    kernel counts with all that it spans.  Operators that mix a whole axis are taken to see all of
+    it.  An input of which nothing is seen is left out.
 
     Raises:
         UsageError: no such tensor or position, or its shape is unknown.
