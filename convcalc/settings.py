@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from convcalc.errors import UsageError
 from convcalc.ops.base import suggestion
@@ -87,7 +88,7 @@ def _parse(text: str, units: dict[str, int], what: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2].lower() not in units:
         raise UsageError(f"'{text}' is not {what}")
-    return int(float(match[1]) * units[match[2].lower()])
+    return int(Decimal(match[1]) * units[match[2].lower()])
 
 
 def format_bytes(value: float) -> str:

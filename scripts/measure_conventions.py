@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import importlib.metadata
 import io
 import json
@@ -45,6 +46,14 @@ class Join(nn.Module):
             return a + b
         if self.how == "multiply":
             return a * b
+        if self.how == "subtract":
+            return a - b
+        if self.how == "divide":
+            return a / b
+        if self.how == "maximum":
+            return torch.maximum(a, b)
+        if self.how == "matmul":
+            return a @ b.transpose(-1, -2)
         return torch.cat([a, b], 1)
 
 
@@ -57,6 +66,9 @@ def first(**attributes: Any) -> dict[str, Any]:
     """Channels first, as PyTorch has them."""
     return {"channels_first": True, **attributes}
 
+
+#: How the ops that join branches are set.
+WAYS: dict[str, dict[str, Any]] = {"concat": {"axis": 1}, "matmul": {"transpose_b": True}}
 
 #: name -> (module, input shape, the same as our ops)
 NETWORKS: dict[str, tuple[nn.Module, Shape, list[dict[str, Any]]]] = {}
@@ -134,6 +146,66 @@ one(
     center=False,
 )
 one("layer norm", nn.LayerNorm(12), (1, 7, 12), "layer_norm")
+one("longer layer norm", nn.LayerNorm(20), (1, 5, 20), "layer_norm")
+one(
+    "layer norm without affine",
+    nn.LayerNorm(12, elementwise_affine=False),
+    (1, 7, 12),
+    "layer_norm",
+    scale=False,
+    center=False,
+)
+one("lp pool", nn.LPPool2d(2, 2), IMAGE, "lp_pool", **first(kernel=2))
+one(
+    "adaptive max pool",
+    nn.AdaptiveMaxPool2d(1),
+    IMAGE,
+    "global_pool",
+    **first(keepdims=True, kind="max"),
+)
+one("1D average pool", nn.AvgPool1d(2), (1, 3, 20), "average_pool", **first(kernel=2))
+one(
+    "1D global average pool",
+    nn.AdaptiveAvgPool1d(1),
+    (1, 3, 20),
+    "global_pool",
+    **first(keepdims=True),
+)
+one(
+    "1D linear upsampling",
+    nn.Upsample(scale_factor=2, mode="linear"),
+    (1, 3, 20),
+    "upsample",
+    **first(interpolation="linear"),
+)
+one(
+    "upsample bicubic",
+    nn.Upsample(scale_factor=2, mode="bicubic"),
+    IMAGE,
+    "upsample",
+    **first(interpolation="bicubic"),
+)
+one("1D batch norm", nn.BatchNorm1d(3), (1, 3, 20), "batch_norm", axis=1)
+one("softmax on tokens", nn.Softmax(-1), (1, 7, 12), "activation", function="softmax")
+for convolution, norm, shape in (
+    (nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4), IMAGE),
+    (nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4), IMAGE),
+    (nn.ConvTranspose2d(6, 4, 3, bias=False), nn.BatchNorm2d(4), IMAGE),
+):
+    transposed = isinstance(convolution, nn.ConvTranspose2d)
+    bias = convolution.bias is not None
+    NETWORKS[f"{'transposed ' * transposed}conv{'' if bias else ' without bias'}, batch norm"] = (
+        nn.Sequential(convolution, norm),
+        shape,
+        [
+            op(
+                "c",
+                "conv_transpose" if transposed else "conv",
+                **first(filters=4, kernel=3, bias=bias, padding=0),
+            ),
+            op("y", "batch_norm", "c", axis=1),
+        ],
+    )
 one("group norm", nn.GroupNorm(3, 6), IMAGE, "group_norm", groups=3, axis=1)
 one(
     "instance norm",
@@ -207,14 +279,14 @@ one("dropout", nn.Dropout(), IMAGE, "dropout")
 one("flatten", nn.Flatten(), IMAGE, "flatten")
 one("pixel shuffle", nn.PixelShuffle(2), (1, 8, 5, 4), "depth_to_space", **first(block=2))
 one("zero padding", nn.ZeroPad2d(1), IMAGE, "pad", **first(padding=1))
-for how in ("add", "multiply", "concat"):
+for how in ("add", "multiply", "subtract", "divide", "maximum", "concat", "matmul"):
     NETWORKS[how] = (
         Join(how),
         (1, 3, 10, 8),
         [
             op("a", "conv", **first(filters=4, kernel=3, padding=1)),
             op("b", "conv", **first(filters=4, kernel=1)),
-            op("y", how, "a b", **({"axis": 1} if how == "concat" else {})),
+            op("y", how, "a b", **WAYS.get(how, {})),
         ],
     )
 NETWORKS["small CNN"] = (
@@ -294,7 +366,7 @@ def by_onnx_tool(module: nn.Module, shape: Shape) -> int:
 TOOLS: dict[str, tuple[str, Callable[[nn.Module, Shape], int]]] = {
     "fvcore": ("fvcore", by_fvcore),
     "ptflops": ("ptflops", by_ptflops("pytorch")),
-    "ptflops aten": ("ptflops", by_ptflops("aten")),
+    "ptflops-aten": ("ptflops", by_ptflops("aten")),
     "torchinfo": ("torchinfo", by_torchinfo),
     "thop": ("thop", by_thop),
     "onnx-tool": ("onnx-tool", by_onnx_tool),
@@ -313,8 +385,6 @@ def main() -> None:
         counts: dict[str, int | None] = {}
         for tool, (_, count) in TOOLS.items():
             # A fresh copy for each tool: some leave buffers and hooks behind.
-            import copy
-
             fresh = copy.deepcopy(module).eval()
             try:
                 with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():

@@ -202,7 +202,7 @@ class Generator:
                 layer, given = self.layer(x.shape), x
             try:
                 y = layer(given)
-            except (ValueError, TypeError, ZeroDivisionError):
+            except (ValueError, TypeError, ZeroDivisionError, NotImplementedError):
                 continue
             volume = 1
             for size in y.shape[1:]:

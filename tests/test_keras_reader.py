@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import gc
 import inspect
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from convcalc.errors import ModelError
 from convcalc.readers.keras import read_config
 
 keras = pytest.importorskip("keras")
 sys.path.insert(0, str(Path(__file__).parent))
 import keras_oracle  # noqa: E402
-from keras import layers as kl  # noqa: E402
 
 APPLICATIONS = sorted(
     {

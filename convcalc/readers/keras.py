@@ -331,6 +331,12 @@ class Builder:
                 args, kwargs = arguments(node, f"'{prefix}{layer.name}'", shapes_seen)
                 reads = [h for h in tensors_in([args, kwargs]) if isinstance(h, Tensor)]
                 todo.append((layer, index, args, kwargs, [h.history for h in reads]))
+        shift = shifts(layers, [h for *_, reads in todo for h in reads], ends)
+        ends = [(n, max(i - shift.get((n, True), 0), 0), out) for n, i, out in ends]
+        todo = [
+            (*rest, [(n, i - shift.get((n, False), 0), out) for n, i, out in reads])
+            for *rest, reads in todo
+        ]
         # Whatever waits for a call stands under it; what waits for nothing runs in its turn.
         calls = {(layer.name, index) for layer, index, *_ in todo} | {s[:2] for s in starts}
         waiting: dict[tuple[str, int], list[int]] = {}
@@ -362,8 +368,8 @@ class Builder:
                 outputs = self.call(
                     layer,
                     None,
-                    resolved(args, made, layer.name),
-                    resolved(kwargs, made, layer.name),
+                    resolved(args, made, layer.name, shift),
+                    resolved(kwargs, made, layer.name, shift),
                     prefix,
                     trainable,
                     recorded,
@@ -652,21 +658,44 @@ def tensors_in(item: Any) -> Iterator[Tensor | Ref]:
             stack.extend(reversed(list(part.values())))
 
 
-def resolved(item: Any, made: Mapping[History, Ref], name: str) -> Any:
+def shifts(
+    layers: Mapping[str, Layer], reads: Sequence[History], ends: Sequence[History]
+) -> dict[tuple[str, bool], int]:
+    """What to take off a nested model's call numbers, where they are read or (True) are outputs.
+
+    Keras gives functional models a call of their own, number 0, which it does not write down:
+    Keras 3 counts it in `output_layers` only, Keras 2 everywhere.
+    """
+    found: dict[tuple[str, bool], int] = {}
+    for name, layer in layers.items():
+        if layer.type not in MODELS or not layer.nodes:
+            continue
+        if isinstance(layer.nodes[0], Mapping):
+            if layer.type != "Sequential":
+                found[name, True] = 1
+        elif any(read[0] == name and read[1] >= len(layer.nodes) for read in (*reads, *ends)):
+            found[name, True] = found[name, False] = 1
+    return found
+
+
+def resolved(
+    item: Any, made: Mapping[History, Ref], name: str, shift: Mapping[tuple[str, bool], int]
+) -> Any:
     """Arguments with the tensors' names filled in.
 
     Raises:
         ModelError: a call has no such output.
     """
     if isinstance(item, Tensor):
-        if item.history not in made:
-            layer, _, output = item.history
+        layer, call, output = item.history
+        history = (layer, call - shift.get((layer, False), 0), output)
+        if history not in made:
             raise ModelError(f"'{name}' reads output {output} of '{layer}', which has fewer")
-        return made[item.history]
+        return made[history]
     if isinstance(item, list):
-        return [resolved(part, made, name) for part in item]
+        return [resolved(part, made, name, shift) for part in item]
     if isinstance(item, dict):
-        return {key: resolved(part, made, name) for key, part in item.items()}
+        return {key: resolved(part, made, name, shift) for key, part in item.items()}
     return item
 
 
