@@ -333,10 +333,11 @@ class Builder:
                 todo.append((layer, index, args, kwargs, [h.history for h in reads]))
         shift = shifts(layers, [h for *_, reads in todo for h in reads], ends)
         ends = [(n, max(i - shift.get((n, True), 0), 0), out) for n, i, out in ends]
-        todo = [
-            (*rest, [(n, i - shift.get((n, False), 0), out) for n, i, out in reads])
-            for *rest, reads in todo
-        ]
+        if shift:
+            todo = [
+                (a, b, c, d, [(n, i - shift.get((n, False), 0), out) for n, i, out in reads])
+                for a, b, c, d, reads in todo
+            ]
         # Whatever waits for a call stands under it; what waits for nothing runs in its turn.
         calls = {(layer.name, index) for layer, index, *_ in todo} | {s[:2] for s in starts}
         waiting: dict[tuple[str, int], list[int]] = {}
