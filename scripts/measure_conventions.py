@@ -57,7 +57,7 @@ class Join(nn.Module):
         return torch.cat([a, b], 1)
 
 
-def op(name: str, kind: str, inputs: str = "x", **attributes: Any) -> dict[str, Any]:
+def op(name: str, kind: str, inputs: str = "x", /, **attributes: Any) -> dict[str, Any]:
     """An op of our spec."""
     return {"name": name, "type": kind, "inputs": inputs.split(), "attributes": attributes}
 
@@ -74,7 +74,7 @@ WAYS: dict[str, dict[str, Any]] = {"concat": {"axis": 1}, "matmul": {"transpose_
 NETWORKS: dict[str, tuple[nn.Module, Shape, list[dict[str, Any]]]] = {}
 
 
-def one(name: str, module: nn.Module, shape: Shape, kind: str, **attributes: Any) -> None:
+def one(name: str, module: nn.Module, shape: Shape, kind: str, /, **attributes: Any) -> None:
     """A network of one operator."""
     NETWORKS[name] = (nn.Sequential(module), shape, [op("y", kind, **attributes)])
 
