@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+import dataclasses
+import json
+from typing import Any, Literal, Self, TypeVar, dataclass_transform
 
 SCHEMA_VERSION = 1
 
-
-class Model(BaseModel):
-    """Base: nothing unknown gets in, nothing changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+C = TypeVar("C")
 
 
+@dataclass_transform(kw_only_default=True)
+def schema(cls: type[C]) -> type[C]:
+    """Make a class part of the schema."""
+    return dataclasses.dataclass(kw_only=True, slots=True)(cls)
+
+
+class Model:
+    """A plain dataclass with pydantic's methods.
+
+    pydantic checks what comes from outside; what we made ourselves needs no check, and importing
+    pydantic's models alone takes as long as a whole `convcalc conv`.
+    """
+
+    __slots__ = ()
+
+    def model_dump(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """The report as JSON."""
+        return json.dumps(self.model_dump(), indent=indent)
+
+    @classmethod
+    def model_validate(cls, data: Any) -> Self:
+        """A report from plain data.
+
+        Raises:
+            pydantic.ValidationError: it is none.
+        """
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_python(data)
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]:
+        """The JSON schema of such reports."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).json_schema()
+
+
+@schema
 class Settings(Model):
     """What was asked for."""
 
@@ -26,6 +65,7 @@ class Settings(Model):
     convention: str
 
 
+@schema
 class Input(Model):
     """One input of the network."""
 
@@ -34,33 +74,40 @@ class Input(Model):
     dtype: str
 
 
+@schema
 class ReceptiveField(Model):
     """What one neuron of a layer sees of the input's spatial axes (unclipped by its border)."""
 
-    size: list[int | None] = Field(description="Positions on each axis; null: the whole axis.")
-    stride: list[int | float | None] = Field(
-        description="Input positions from one neuron to the next."
-    )
-    padding: list[int | float | None] = Field(
-        description="Positions that neuron 0 sees before the input."
-    )
-    aligned: bool = Field(description="False where branches of different stride or centre meet.")
+    size: list[int | None]
+    """Positions on each axis; null: the whole axis."""
+    stride: list[int | float | None]
+    """Input positions from one neuron to the next."""
+    padding: list[int | float | None]
+    """Positions that neuron 0 sees before the input."""
+    aligned: bool
+    """False where branches of different stride or centre meet."""
 
 
+@schema
 class Layer(Model):
     """One layer: the sum of its ops.  Arithmetic is that of one sample, bytes are the batch's."""
 
     name: str
     type: str
-    output_shape: list[int] | None = Field(description="Batch included; null if unknown.")
-    params: int | None = Field(description="Stored variables; shared ones count at first use.")
+    output_shape: list[int] | None
+    """Batch included; null if unknown."""
+    params: int | None
+    """Stored variables; shared ones count at first use."""
     trainable_params: int | None
-    macs: int | None = Field(description="Multiply-accumulates of one sample, bias excluded.")
-    flops: int | None = Field(description="2 x macs, or what `convention` counts.")
+    macs: int | None
+    """Multiply-accumulates of one sample, bias excluded."""
+    flops: int | None
+    """2 x macs, or what `convention` counts."""
     output_bytes: int | None
     receptive_field: ReceptiveField | None = None
 
 
+@schema
 class Totals(Model):
     """Sums over the layers; where the status is partial they are lower bounds."""
 
@@ -71,14 +118,19 @@ class Totals(Model):
     output_bytes: int
 
 
+@schema
 class Textbook(Model):
     """The book's two rules, for the whole batch."""
 
-    inference_bytes: int = Field(description="The two consecutive layers with the largest sum.")
-    training_bytes: int = Field(description="The outputs of all layers.")
-    inference_layers: list[str] = Field(description="Those two layers.")
+    inference_bytes: int
+    """The two consecutive layers with the largest sum."""
+    training_bytes: int
+    """The outputs of all layers."""
+    inference_layers: list[str]
+    """Those two layers."""
 
 
+@schema
 class Prediction(Model):
     """What an engine will allocate."""
 
@@ -90,6 +142,7 @@ class Prediction(Model):
     breakdown: dict[str, int]
 
 
+@schema
 class Memory(Model):
     """Every rung that was asked for; `inference` and `training` are null for the textbook."""
 
@@ -98,6 +151,7 @@ class Memory(Model):
     training: Prediction | None = None
 
 
+@schema
 class Uncounted(Model):
     """What is not in the figures."""
 
@@ -106,6 +160,7 @@ class Uncounted(Model):
     missing: list[str]
 
 
+@schema
 class Report(Model):
     """Everything that one analysis says."""
 

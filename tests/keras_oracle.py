@@ -1,6 +1,6 @@
 """What Keras itself says of a model: shapes, parameters, and multiplications from its kernels.
 
-Keras' side uses nothing of convcalc: multiplications follow from the kernels' and the outputs' sizes alone.
+Keras' side uses nothing of convcalc: multiplications follow from kernels' and outputs' sizes.
 """
 
 from __future__ import annotations

@@ -19,10 +19,19 @@ keras = pytest.importorskip("keras")
 sys.path.insert(0, str(Path(__file__).parent))
 import keras_oracle  # noqa: E402
 from keras import layers as kl  # noqa: E402
+from keras.src.layers.convolutional.base_conv import BaseConv  # noqa: E402
+from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose  # noqa: E402
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv  # noqa: E402
+from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv  # noqa: E402
 
 NETWORKS = int(os.environ.get("CONVCALC_RANDOM_NETWORKS", "300"))
 BLOCK = 50
 ACTIVATIONS = [None, "relu", "linear", "gelu", "silu", "softmax", "hard_sigmoid", "elu"]
+
+
+def first_input(layer: Any) -> Any:
+    """What a layer was called on first."""
+    return layer._inbound_nodes[0].input_tensors[0]
 
 
 class Generator:
@@ -195,6 +204,13 @@ class Generator:
                 given: Any = parts
             elif not sequential and chance < 0.22 and made:
                 layer, given = draw.choice(made), x
+                # Keras looks only at the channels of windows when it calls a layer again.
+                windows = (BaseConv, BaseDepthwiseConv, BaseSeparableConv, BaseConvTranspose)
+                if (
+                    not isinstance(layer, windows)
+                    and getattr(first_input(layer), "shape", None) != x.shape
+                ):
+                    continue
             elif chance < 0.3 and depth < 2:
                 layer, given = self.model(tuple(x.shape[1:]), draw.randint(1, 3), depth + 1), x
                 layer.trainable = draw.random() < 0.85

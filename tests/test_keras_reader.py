@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import inspect
 import sys
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from convcalc.analysis.costs import add_up
+from convcalc.errors import ModelError
 from convcalc.readers.keras import read_config
 
 keras = pytest.importorskip("keras")
 sys.path.insert(0, str(Path(__file__).parent))
 import keras_oracle  # noqa: E402
+from keras import layers as kl  # noqa: E402
 
 APPLICATIONS = sorted(
     {
@@ -42,3 +46,231 @@ def test_keras_applications(title: str, build: Any) -> None:
 
 def test_there_are_at_least_38_applications() -> None:
     assert len(APPLICATIONS) >= 38
+
+
+def test_recurrent_wrappers_and_attention() -> None:
+    x = keras.Input((7, 5))
+    shared = kl.GRU(3, return_sequences=True)
+    a = kl.Bidirectional(kl.LSTM(4, return_sequences=True))(x)
+    b = kl.Bidirectional(kl.GRU(4, reset_after=False), merge_mode="sum")(a)
+    c = kl.TimeDistributed(kl.Dense(6, activation="relu"))(a)
+    d = kl.GroupQueryAttention(4, 6, 2)(c, c)
+    e = kl.Attention(use_scale=True)([d, shared(c), c])
+    f = kl.EinsumDense("abc,cde->abde", output_shape=(7, 2, 3), bias_axes="de")(x)
+    g = kl.EinsumDense("abde,dec->abc", output_shape=(7, 4))(f)
+    model = keras.Model(x, [b, e, g, kl.SimpleRNN(2)(shared(c))])
+    net = read_config(model.to_json())
+    rows = add_up(net)
+    assert not any(row.missing for row in rows.values())
+    assert sum(row.params for row in rows.values()) == model.count_params()
+    shapes = [net.tensors[name].shape for name in net.outputs]
+    assert shapes == [(1, *tensor.shape[1:]) for tensor in model.outputs]
+    # A bidirectional LSTM: 2 directions, 7 steps, 4 gates of 4 units on 5 inputs and 4 states.
+    assert rows["bidirectional"].macs == 2 * 7 * 4 * 4 * (5 + 4)
+    assert rows["einsum_dense"].macs == 7 * 5 * 6
+
+
+def test_operations_in_a_functional_model() -> None:
+    x = keras.Input((8, 8, 6))
+    ops = keras.ops
+    y = ops.relu(x) * 2.0 + ops.ones((1, 6))
+    y = y[:, 1:7:2, -1]
+    left, right = ops.split(y, 2, axis=-1)
+    y = ops.concatenate([left, ops.exp(right)], axis=1)
+    y = ops.transpose(ops.expand_dims(y, 1), (0, 2, 1, 3))
+    y = ops.squeeze(y, 2)
+    y = ops.matmul(y, ops.transpose(y, (0, 2, 1)))
+    z = ops.reshape(ops.max(y, axis=1, keepdims=True), (-1, 3, 2))
+    model = keras.Model(x, [y, z])
+    net = read_config(model.to_json())
+    assert [net.tensors[name].shape for name in net.outputs] == [(1, 6, 6), (1, 3, 2)]
+    assert sum(row.macs for row in add_up(net).values()) == 6 * 3 * 6
+
+
+def test_unknown_layers_stay_by_name_with_the_recorded_shape() -> None:
+    x = keras.Input((8, 8, 2))
+    y = kl.ConvLSTM1D(3, 2)(x)
+    model = keras.Model(x, kl.Conv1D(4, 3)(y))
+    net = read_config(model.to_json())
+    rows = add_up(net)
+    assert rows["conv_lstm1d"].missing == {"arithmetic", "memory"}
+    assert rows["conv1d"].params == (3 * 3 + 1) * 4
+    assert net.tensors["conv1d"].shape == (1, 5, 4)
+    # The recorded shape no longer holds on another size.
+    assert not read_config(model.to_json(), input=(9, 9, 2)).tensors["conv1d"].known
+
+
+KERAS_2 = {
+    "class_name": "Functional",
+    "config": {
+        "name": "old",
+        "layers": [
+            {
+                "class_name": "InputLayer",
+                "config": {"batch_input_shape": [None, 8, 8, 3], "dtype": "float32", "name": "in"},
+                "name": "in",
+                "inbound_nodes": [],
+            },
+            {
+                "class_name": "Conv2D",
+                "config": {"name": "conv", "filters": 4, "kernel_size": [3, 3], "padding": "same"},
+                "name": "conv",
+                "inbound_nodes": [[["in", 0, 0, {}]]],
+            },
+            {
+                "class_name": "Functional",
+                "name": "inner",
+                "config": {
+                    "name": "inner",
+                    "trainable": False,
+                    "layers": [
+                        {
+                            "class_name": "InputLayer",
+                            "config": {"batch_input_shape": [None, 8, 8, 4], "name": "i"},
+                            "name": "i",
+                            "inbound_nodes": [],
+                        },
+                        {
+                            "class_name": "BatchNormalization",
+                            "config": {"name": "bn", "axis": [3]},
+                            "name": "bn",
+                            "inbound_nodes": [[["i", 0, 0, {}]]],
+                        },
+                    ],
+                    "input_layers": [["i", 0, 0]],
+                    "output_layers": [["bn", 0, 0]],
+                },
+                "inbound_nodes": [[["conv", 0, 0, {}]], [["in2", 0, 0, {}]]],
+            },
+            {
+                "class_name": "Activation",
+                "config": {"name": "in2", "activation": "relu"},
+                "name": "in2",
+                "inbound_nodes": [[["conv", 0, 0, {"training": False}]]],
+            },
+            {
+                "class_name": "Add",
+                "config": {"name": "add"},
+                "name": "add",
+                # Call 0 of a nested model is its own and not written down.
+                "inbound_nodes": [[["inner", 1, 0, {}], ["inner", 2, 0, {}]]],
+            },
+        ],
+        "input_layers": [["in", 0, 0]],
+        "output_layers": [["add", 0, 0]],
+    },
+    "keras_version": "2.12.0",
+    "backend": "tensorflow",
+}
+
+
+def test_keras_2_functional_with_a_nested_model_called_twice() -> None:
+    net = read_config(KERAS_2)
+    rows = add_up(net)
+    assert list(rows) == ["conv", "inner/bn", "in2", "add"]
+    assert (rows["conv"].params, rows["conv"].macs) == (112, 8 * 8 * 27 * 4)
+    assert (rows["inner/bn"].params, rows["inner/bn"].trainable) == (16, 0)
+    assert [op.weights for op in net.ops].count("inner/bn") == 2
+    assert net.tensors["add"].shape == (1, 8, 8, 4)
+
+
+@pytest.mark.parametrize("wrap", [list, lambda layers: {"name": "s", "layers": layers}])
+def test_keras_2_sequential(wrap: Any) -> None:
+    layers = [
+        {
+            "class_name": "Conv2D",
+            "config": {
+                "name": "c",
+                "batch_input_shape": [None, 10, 9, 3],
+                "filters": 2,
+                "kernel_size": [3, 3],
+                "activation": "relu",
+            },
+        },
+        {"class_name": "Flatten", "config": {"name": "f"}},
+        {"class_name": "Dense", "config": {"name": "d", "units": 5, "use_bias": False}},
+    ]
+    net = read_config({"class_name": "Sequential", "config": wrap(layers)})
+    assert [op.layer for op in net.ops] == ["c", "c", "f", "d"]
+    assert net.tensors["d"].shape == (1, 5)
+    assert add_up(net)["d"].params == 8 * 7 * 2 * 5
+
+
+def test_a_single_layer_needs_the_input() -> None:
+    layer = kl.Conv2D(200, 5, padding="same")
+    config = {"class_name": "Conv2D", "config": layer.get_config()}
+    net = read_config(config, input=(150, 100, 3))
+    (row,) = add_up(net).values()
+    assert (row.params, row.macs) == (15_200, 225_000_000)
+    with pytest.raises(ModelError, match="pass input="):
+        read_config(config)
+
+
+def test_input_replaces_open_sizes_and_is_height_width_channels() -> None:
+    x = keras.Input((3, None, None))
+    layer = kl.Conv2D(2, 3, strides=2, data_format="channels_first")
+    text = keras.Model(x, layer(x)).to_json()
+    with pytest.raises(ModelError, match="pass input= as height, width, channels"):
+        read_config(text)
+    net = read_config(text, input=(20, 30, 3))
+    assert net.layout == "channels_first"
+    assert net.tensors[net.outputs[0]].shape == (1, 2, 9, 14)
+    with pytest.raises(ModelError, match="takes 3 sizes, got 2"):
+        read_config(text, input=(20, 30))
+
+
+def changed(change: Any) -> dict[str, Any]:
+    """The Keras 2 network with a change made to its layers (by name) and its configuration."""
+    config = copy.deepcopy(KERAS_2)
+    body: Any = config["config"]
+    change({layer["name"]: layer for layer in body["layers"]}, body)
+    return config
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Sequential models in each other."""
+    layer: dict[str, Any] = {"class_name": "ReLU", "config": {}}
+    for _ in range(depth):
+        layer = {"class_name": "Sequential", "config": {"layers": [layer]}}
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "not valid JSON.*line 1, column 2"),
+        ("[]", "is a list, not a mapping"),
+        ("{}", "has no 'class_name'"),
+        ("[" * 100_000, "nested too deeply"),
+        ({"class_name": 3}, "class_name 3 is not a name"),
+        ({"class_name": "Sequential", "config": 3}, "config is a int"),
+        ({"class_name": "Sequential", "config": {"layers": 3}}, "layers is a int"),
+        ({"class_name": "Sequential", "config": {"layers": []}}, "has no layers"),
+        ({"class_name": "Sequential", "config": {"layers": [3]}}, "layer 0 .* is a int"),
+        (nested(150), "more than 100 levels"),
+        (nested(5_000), "more than 100 levels|too deeply"),
+        (changed(lambda by, _: by["conv"].update(inbound_nodes=3)), "inbound_nodes is a int"),
+        (changed(lambda by, _: by["conv"].update(inbound_nodes=[3])), "an inbound node is a int"),
+        (changed(lambda by, _: by["conv"].update(inbound_nodes=[[["x", 0, 0]]])), "'x', which is no"),
+        (changed(lambda by, _: by["conv"].update(inbound_nodes=[[["in2", 0, 0]]])), "cycle"),
+        (changed(lambda by, _: by["conv"].update(inbound_nodes=[[["in", 4, 0]]])), "call 4 of 'in'"),
+        (changed(lambda by, _: by["in2"].update(inbound_nodes=[[["conv", 0, 2]]])), "output 2 of"),
+        (changed(lambda by, _: by["in2"].update(name="conv")), "two layers called 'conv'"),
+        (changed(lambda by, _: by["conv"]["config"].update(filters="x")), "filters must be an int"),
+        (changed(lambda by, _: by["conv"]["config"].update(filters=0)), "'conv'.*filters"),
+        (changed(lambda by, _: by["conv"]["config"].update(kernel_size={})), "'conv'"),
+        (changed(lambda by, _: by["conv"]["config"].pop("kernel_size")), "has no 'kernel_size'"),
+        (changed(lambda by, _: by["conv"]["config"].update(activation=3)), "3 is no activation"),
+        (changed(lambda by, _: by["in"]["config"].update(batch_input_shape="x")), "is no shape"),
+        (changed(lambda by, _: by["in"]["config"].update(batch_input_shape=[1, "x"])), "holds 'x'"),
+        (changed(lambda _, body: body.update(output_layers=[["add", 0, 1]])), "no output 1"),
+        (changed(lambda _, body: body.update(output_layers=[])), "no output_layers"),
+        (changed(lambda _, body: body.update(output_layers=3)), "3 does not name"),
+        (changed(lambda _, body: body.update(input_layers=[["x", 0, 0]])), "no input layer 'x'"),
+        (changed(lambda _, body: body.update(input_layers=[])), "call 0 of .in."),
+    ],
+)  # fmt: skip
+def test_bad_configurations_say_what_and_where(config: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        read_config(config)
+    assert "\n" not in str(caught.value)

@@ -7,8 +7,8 @@ import pytest
 
 from convcalc.errors import ModelError
 from convcalc.network import Network, Op
-from convcalc.ops import REGISTRY, Operator, create
-from convcalc.ops.base import operator
+from convcalc.ops import Operator, create, operators
+from convcalc.ops.base import FAMILIES, operator
 from convcalc.tensors import TensorSpec
 
 IMAGE = (1, 12, 10, 6)
@@ -35,11 +35,11 @@ def test_registry_refuses_a_duplicate() -> None:
         class Second(Operator):
             pass
 
-    assert REGISTRY["conv"].__name__ == "Conv"
+    assert operators()["conv"].__name__ == "Conv"
 
 
 def test_registry_names_its_classes() -> None:
-    for name, cls in REGISTRY.items():
+    for name, cls in operators().items():
         assert cls.type == name
         assert dataclasses.is_dataclass(cls)
         least, most = cls.arity
@@ -238,3 +238,9 @@ def test_what_does_not_fit_is_said(
 def test_input_sizes(size: Any) -> None:
     with pytest.raises(ModelError, match="input 'x0'"):
         build("identity", {}, (1, size, 3))
+
+
+def test_every_operator_is_found_without_importing_all() -> None:
+    listed = {name: family for family, names in FAMILIES.items() for name in names}
+    found = {name: cls.__module__.rpartition(".")[2] for name, cls in operators().items()}
+    assert found == listed

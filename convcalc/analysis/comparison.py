@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from difflib import SequenceMatcher
 
-from convcalc.report import Layer, Model, Report
+from convcalc.report import Layer, Model, Report, schema
 
 
+@schema
 class Pair(Model):
     """A layer of each side; null where the other side has no such layer."""
 
@@ -14,6 +15,7 @@ class Pair(Model):
     right: Layer | None
 
 
+@schema
 class Difference(Model):
     """One total on both sides."""
 
@@ -22,6 +24,7 @@ class Difference(Model):
     right: int
 
 
+@schema
 class Comparison(Model):
     """Totals, memory by the book, and the layers that differ."""
 
@@ -39,7 +42,7 @@ def compare(left: Report, right: Report) -> Comparison:
     """
     totals = [
         Difference(quantity=name, left=value, right=getattr(right.totals, name))
-        for name, value in left.totals
+        for name, value in left.totals.model_dump().items()
     ]
     totals += [
         Difference(

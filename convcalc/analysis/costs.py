@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from convcalc.analysis.conventions import CONVENTIONS, count
 from convcalc.analysis.receptive_field import AxisField, receptive_fields
 from convcalc.analysis.textbook import textbook
 from convcalc.arithmetic import INT64_MAX, product
@@ -61,10 +60,9 @@ def analyze(
     choose(optimizer, OPTIMIZERS, "optimizer")
     choose(engine, ENGINES, "engine")
     choose(device, DEVICES, "device")
-    choose(convention, CONVENTIONS, "convention")
 
     rows = add_up(net)
-    counted = None if convention == "macs" else count(net, convention)[0]
+    counted = None if convention == "macs" else count_as(net, convention)
     fields = receptive_fields(net)
     described: dict[tuple[AxisField, ...], ReceptiveField] = {}
     layers = []
@@ -96,7 +94,7 @@ def analyze(
         flops=sum(layer.flops or 0 for layer in layers),
         output_bytes=sum(layer.output_bytes or 0 for layer in layers),
     )
-    for what, total in totals:
+    for what, total in totals.model_dump().items():
         if total > INT64_MAX:
             raise ModelError(f"the total of {what} exceeds 2^63 - 1")
     uncounted = gaps(rows)
@@ -124,6 +122,13 @@ def analyze(
         ),
         uncounted=uncounted,
     )
+
+
+def count_as(net: Network, convention: str) -> dict[str, int]:
+    """Each layer's count under another convention."""
+    from convcalc.analysis.conventions import count
+
+    return count(net, convention)[0]
 
 
 def add_up(net: Network) -> dict[str, Row]:

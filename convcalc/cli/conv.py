@@ -60,7 +60,7 @@ def conv_command(
     at = None if neuron is None else position(neuron, rank)
     report = analyze(net, batch=batch, dtype=dtype)
     if form == "json":
-        data = report.model_dump(mode="json")
+        data = report.model_dump()
         if explain or at is not None:
             from dataclasses import asdict
 

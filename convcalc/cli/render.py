@@ -115,15 +115,17 @@ def merged(name: str, members: list[Layer]) -> Layer:
         values = [getattr(layer, column) for layer in members]
         return None if None in values else sum(values)
 
-    return members[-1].model_copy(
-        update={
-            "name": name,
-            "type": f"{len(members)} layers",
-            **{
-                column: add(column)
-                for column in ("params", "trainable_params", "macs", "flops", "output_bytes")
-            },
-        }
+    last = members[-1]
+    return Layer(
+        name=name,
+        type=f"{len(members)} layers",
+        output_shape=last.output_shape,
+        params=add("params"),
+        trainable_params=add("trainable_params"),
+        macs=add("macs"),
+        flops=add("flops"),
+        output_bytes=add("output_bytes"),
+        receptive_field=last.receptive_field,
     )
 
 

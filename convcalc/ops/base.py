@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from convcalc.arithmetic import holds_everywhere
@@ -94,6 +95,30 @@ def aligned(source: TensorSpec, target: TensorSpec) -> Views:
 
 REGISTRY: dict[str, type[Operator]] = {}
 
+#: Which module defines which operators.  A family is imported when one of them is asked for: fifty
+#: dataclasses take longer to make than a whole network takes to analyse.
+FAMILIES = {
+    "activation": ("activation", "prelu", "dropout", "noise", "identity", "cast", "function"),
+    "convolution": ("conv", "depthwise_conv", "conv_transpose"),
+    "linear": ("dense", "matmul", "attention", "embedding", "dot"),
+    "merge": (
+        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "average", "power"),
+        "concat",
+    ),
+    "normalization": (
+        *("batch_norm", "layer_norm", "group_norm", "rms_norm", "unit_norm", "rescale"),
+        *("standardize", "scale", "spectral_norm"),
+    ),
+    "opaque": ("opaque", "constant"),
+    "pooling": ("max_pool", "average_pool", "lp_pool", "global_pool", "adaptive_pool"),
+    "recurrent": ("recurrent",),
+    "shape": (
+        *("flatten", "reshape", "permute", "repeat", "expand_dims", "squeeze", "slice", "split"),
+        *("pad", "crop", "upsample", "resize", "space_to_depth", "depth_to_space"),
+        *("channel_shuffle", "reduce"),
+    ),
+}
+
 C = TypeVar("C", bound=Operator)
 
 
@@ -117,15 +142,31 @@ def operator(name: str, *, inputs: tuple[int, int | None] = (1, 1)) -> Callable[
     return decorate
 
 
+def find(type_name: str) -> type[Operator] | None:
+    """The operator that specs call `type_name`, if there is one."""
+    if type_name not in REGISTRY:
+        for family, names in FAMILIES.items():
+            if type_name in names:
+                import_module(f"convcalc.ops.{family}")
+    return REGISTRY.get(type_name)
+
+
+def operators() -> dict[str, type[Operator]]:
+    """Every operator by its name."""
+    for family in FAMILIES:
+        import_module(f"convcalc.ops.{family}")
+    return REGISTRY
+
+
 def create(type_name: str, attributes: dict[str, Any]) -> Operator:
     """The operator of that name with those attributes.
 
     Raises:
         ModelError: no such operator, or an attribute it does not have.
     """
-    cls = REGISTRY.get(type_name)
+    cls = find(type_name)
     if cls is None:
-        raise ModelError(f"unknown operator '{type_name}'{suggestion(type_name, REGISTRY)}")
+        raise ModelError(f"unknown operator '{type_name}'{suggestion(type_name, operators())}")
     known = {field.name: field for field in dataclasses.fields(cls)}
     for key in attributes:
         if key not in known:

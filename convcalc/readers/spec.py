@@ -22,7 +22,7 @@ from typing import Any
 
 from convcalc.errors import ModelError
 from convcalc.network import MAX_OPS, Network, Op
-from convcalc.ops import REGISTRY, Operator, attributes, create
+from convcalc.ops import Operator, attributes, create, find, operators
 from convcalc.ops.base import suggestion
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
@@ -118,7 +118,7 @@ def read_layer(entry: Any, number: int, previous: str, taken: set[str]) -> list[
         steps = expand(kind, entry[kinds[0]])
     except ModelError as error:
         raise ModelError(f"{where} ('{name}'): {error}") from None
-    if REGISTRY.get(kind) is not None and REGISTRY[kind].arity == (0, 0):
+    if kind == "constant":
         sources = []
     layer = text(entry.get("layer", name), f"{where}: layer")
     layer_type = text(entry.get("layer_type", kind), f"{where}: layer_type")
@@ -158,9 +158,9 @@ def arguments(kind: str, value: Any) -> dict[str, Any]:
         return {}
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
-    cls = REGISTRY.get(kind)
+    cls = find(kind)
     if cls is None:
-        raise ModelError(f"unknown operator '{kind}'{suggestion(kind, REGISTRY)}")
+        raise ModelError(f"unknown operator '{kind}'{suggestion(kind, operators())}")
     fields = dataclasses.fields(cls)
     if not fields:
         raise ModelError(f"'{kind}' takes no attributes")
@@ -230,7 +230,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of specs, made from the operators' own fields."""
     sizes = {"type": "array", "items": {"type": "integer", "minimum": 1}}
     kinds = {}
-    for name, cls in sorted(REGISTRY.items()):
+    for name, cls in sorted(operators().items()):
         fields = dataclasses.fields(cls)
         properties: dict[str, Any] = {field.name: {} for field in fields}
         properties["activation"] = {"type": "string"}
