@@ -55,6 +55,8 @@ def read_config(
     try:
         if isinstance(config, str):
             config = json.loads(config)
+        if isinstance(config, Mapping):
+            config = dict(config)
         found = layer_like(config, "the configuration")
         if found is None:
             raise ModelError("the configuration has no 'class_name' and no 'layers'")
@@ -77,6 +79,8 @@ class Layer:
     name: str
     nodes: Sequence[Any] = ()
     build: Any = None
+    entries: list[Layer] | None = None
+    """A model's layers, once they have been read."""
 
 
 def layer_like(entry: Any, where: str) -> Layer | None:
@@ -85,13 +89,13 @@ def layer_like(entry: Any, where: str) -> Layer | None:
     Raises:
         ModelError: a part of it has the wrong type.
     """
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         raise ModelError(f"{where} is a {type(entry).__name__}, not a mapping")
     kind, config = entry.get("class_name"), entry.get("config", {})
     if kind is None:
         # What `get_config()` gives: the model's configuration without its wrapping.
         body = entry if "layers" in entry else config
-        if not isinstance(body, Mapping) or "layers" not in body:
+        if not isinstance(body, dict) or "layers" not in body:
             return None
         kind, config = "Functional" if "output_layers" in body else "Sequential", body
     if not isinstance(kind, str) or not kind:
@@ -99,7 +103,7 @@ def layer_like(entry: Any, where: str) -> Layer | None:
     kind = kind.rpartition(">")[2]
     if isinstance(config, list) and kind == "Sequential":
         config = {"layers": config}
-    if not isinstance(config, Mapping):
+    if not isinstance(config, dict):
         raise ModelError(f"{where} ({kind}): config is a {type(config).__name__}, not a mapping")
     name = entry.get("name") or config.get("name") or kind.lower()
     if not isinstance(name, str):
@@ -109,7 +113,7 @@ def layer_like(entry: Any, where: str) -> Layer | None:
         raise ModelError(f"'{name}': inbound_nodes is a {type(nodes).__name__}, not a list")
     build = entry.get("build_config")
     return Layer(
-        kind, config, name, nodes, build.get("input_shape") if isinstance(build, Mapping) else None
+        kind, config, name, nodes, build.get("input_shape") if isinstance(build, dict) else None
     )
 
 
@@ -450,12 +454,14 @@ def is_model(layer: Layer) -> bool:
 
 def layer_entries(layer: Layer) -> list[Layer]:
     """The layers of a model's configuration."""
+    if layer.entries is not None:
+        return layer.entries
     entries = layer.config.get("layers")
     if not isinstance(entries, (list, tuple)):
         raise ModelError(f"model '{layer.name}': layers is a {type(entries).__name__}, not a list")
-    found = []
+    found = layer.entries = []
     for number, entry in enumerate(entries):
-        made = layer_like(entry, f"layer {number} of model '{layer.name}'")
+        made = layer_like(entry, f"a layer of model '{layer.name}'")
         if made is None:
             raise ModelError(f"layer {number} of model '{layer.name}' has no class_name")
         found.append(made)
@@ -469,14 +475,14 @@ def data_formats(layer: Layer) -> list[str]:
     while position < len(queue):
         config = queue[position]
         position += 1
-        if not isinstance(config, Mapping):
+        if not isinstance(config, dict):
             continue
         if isinstance(value := config.get("data_format"), str):
             return [value]
         inner = config.get("layers")
         entries = inner if isinstance(inner, (list, tuple)) else ()
-        queue.extend(e.get("config") for e in entries if isinstance(e, Mapping))
-        if isinstance(wrapped := config.get("layer"), Mapping):
+        queue.extend(e.get("config") for e in entries if isinstance(e, dict))
+        if isinstance(wrapped := config.get("layer"), dict):
             queue.append(wrapped.get("config"))
     return []
 
@@ -540,9 +546,9 @@ def shape_spec(
         raise ModelError(
             f"input '{name}' leaves sizes open ({text}); pass input= as height, width, channels"
         )
-    if isinstance(dtype, Mapping):
+    if isinstance(dtype, dict):
         inner = dtype.get("config")
-        dtype = inner.get("name") if isinstance(inner, Mapping) else None
+        dtype = inner.get("name") if isinstance(inner, dict) else None
     whole = isinstance(dtype, str) and dtype in DTYPE_BYTES and "float" not in dtype
     return TensorSpec((1, *dims), str(dtype) if whole else "float")
 
@@ -554,7 +560,7 @@ def leaves(value: Any, where: str) -> Iterator[History]:
         item = stack.pop()
         if item is None:
             continue
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             stack.extend(reversed(list(item.values())))
         elif is_history(item):
             yield item[0], item[1], item[2]
@@ -582,9 +588,9 @@ def arguments(
     Raises:
         ModelError: it is neither.
     """
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         args, kwargs = node.get("args", ()), node.get("kwargs", {})
-        if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
+        if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
             raise ModelError(f"{where}: an inbound node has malformed args or kwargs")
         return (
             [value(arg, where, seen, 0) for arg in args],
@@ -610,7 +616,7 @@ def arguments(
                 stack.extend(reversed(item))
                 continue
             extra = item[3] if len(item) == 4 else None
-            if isinstance(extra, Mapping):
+            if isinstance(extra, dict):
                 for key, arg in extra.items():
                     if key not in ("mask", "training", "name"):
                         tensor = is_history(arg)
@@ -625,21 +631,21 @@ def value(item: Any, where: str, seen: dict[History, tuple[int, ...] | None], de
         raise ModelError(f"{where}: an argument is nested too deeply")
     if isinstance(item, (list, tuple)):
         return [value(part, where, seen, depth + 1) for part in item]
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return item
     kind, config = item.get("class_name"), item.get("config")
     if kind == "__keras_tensor__":
-        history = config.get("keras_history") if isinstance(config, Mapping) else None
+        history = config.get("keras_history") if isinstance(config, dict) else None
         if not is_history(history):
             raise ModelError(f"{where}: {short(history)} does not name a layer's output")
-        assert isinstance(config, Mapping)
+        assert isinstance(config, dict)
         assert isinstance(history, (list, tuple))
         key = (history[0], history[1], history[2])
         shape = config.get("shape")
         fits = isinstance(shape, (list, tuple)) and all(type(n) is int for n in shape[1:])
         seen[key] = tuple(shape[1:]) if fits and shape is not None else None
         return Tensor(key)
-    if kind == "__tuple__" and isinstance(config, Mapping):
+    if kind == "__tuple__" and isinstance(config, dict):
         return value(config.get("items", []), where, seen, depth + 1)
     if kind is None:
         return {key: value(part, where, seen, depth + 1) for key, part in item.items()}
@@ -651,12 +657,13 @@ def tensors_in(item: Any) -> Iterator[Tensor | Ref]:
     stack = [item]
     while stack:
         part = stack.pop()
-        if isinstance(part, (Tensor, Ref)):
+        kind = type(part)
+        if kind is Tensor or kind is Ref:
             yield part
-        elif isinstance(part, (list, tuple)):
-            stack.extend(reversed(part))
-        elif isinstance(part, dict):
-            stack.extend(reversed(list(part.values())))
+        elif kind is list or kind is tuple:
+            stack.extend(part[::-1])
+        elif kind is dict:
+            stack.extend(reversed(part.values()))
 
 
 def shifts(
@@ -671,7 +678,7 @@ def shifts(
     for name, layer in layers.items():
         if layer.type not in MODELS or not layer.nodes:
             continue
-        if isinstance(layer.nodes[0], Mapping):
+        if isinstance(layer.nodes[0], dict):
             if layer.type != "Sequential":
                 found[name, True] = 1
         elif any(read[0] == name and read[1] >= len(layer.nodes) for read in (*reads, *ends)):
@@ -708,9 +715,9 @@ Rule = Callable[[Call], list[Ref]]
 def activate(c: Call, value: Any, tensor: Ref | None = None) -> Ref:
     """An activation given by name, or as the configuration of a layer or function."""
     inputs = c.inputs if tensor is None else [tensor]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         kind, inner = value.get("class_name"), value.get("config")
-        if isinstance(kind, str) and kind in LAYERS and isinstance(inner, Mapping):
+        if isinstance(kind, str) and kind in LAYERS and isinstance(inner, dict):
             suffix = "" if tensor is None else kind.lower()
             called = Call(
                 c.builder, c.type, c.path, inner, inputs, [inputs], {}, c.trainable,
@@ -985,7 +992,7 @@ def merging(operator: Operator) -> Rule:
         inputs: list[str] = list(c.inputs)
         numbers = False
         for arg in (*c.args, *c.kwargs.values()):
-            if isinstance(arg, Mapping) and arg.get("class_name") in ("__tensor__", "__numpy__"):
+            if isinstance(arg, dict) and arg.get("class_name") in ("__tensor__", "__numpy__"):
                 inputs.append(c.emit(opaque.Constant(extents(arg)), [], "constant"))
             elif isinstance(arg, (int, float)):
                 numbers = True
@@ -999,7 +1006,7 @@ def merging(operator: Operator) -> Rule:
 def extents(constant: Mapping[str, Any]) -> tuple[int, ...]:
     """The sizes of a constant written as nested lists."""
     config = constant.get("config")
-    inner = config.get("value") if isinstance(config, Mapping) else None
+    inner = config.get("value") if isinstance(config, dict) else None
     found: list[int] = []
     while isinstance(inner, list) and inner and len(found) < MAX_DEPTH:
         found.append(len(inner))
@@ -1087,9 +1094,9 @@ def get_item(c: Call) -> list[Ref]:
     gone: list[int] = []
     for axis, part in enumerate(keys):
         size = dims[axis]
-        if isinstance(part, Mapping) and part.get("class_name") == "__slice__":
+        if isinstance(part, dict) and part.get("class_name") == "__slice__":
             limits = part.get("config")
-            if not isinstance(limits, Mapping):
+            if not isinstance(limits, dict):
                 return c.unknown()
             ends = [limits.get(name) for name in ("start", "stop", "step")]
             if any(end is not None and type(end) is not int for end in ends) or ends[2] == 0:
