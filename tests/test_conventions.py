@@ -6,24 +6,26 @@ from typing import Any
 
 import pytest
 
-from convcalc.analysis.conventions import CONVENTIONS, count, explain
+from convcalc.analysis.conventions import CONVENTIONS, MEASURED, UNSEEN, count, explain
 from convcalc.errors import UsageError
 from convcalc.network import Network, Op
 from convcalc.ops import create
 from convcalc.tensors import TensorSpec
 
-MEASURED = json.loads((Path(__file__).parent / "data" / "conventions.json").read_text())
-RECORDS = {record["name"]: record for record in MEASURED["networks"]}
+PEERS = json.loads((Path(__file__).parent / "data" / "conventions.json").read_text())
+KERAS = json.loads((Path(__file__).parent / "data" / "conventions_keras.json").read_text())
+KERAS_RECORDS = {record["name"]: record for record in KERAS["networks"]}
+RECORDS = {record["name"]: record for record in PEERS["networks"]}
 
 
-def build(record: dict[str, Any]) -> Network:
+def build(record: dict[str, Any], layout: str = "channels_first") -> Network:
     """The network that was measured."""
     ops = tuple(
         Op(op["name"], create(op["type"], op["attributes"]), tuple(op["inputs"]))
         for op in record["ops"]
     )
     shapes = {"x": TensorSpec(tuple(record["input"]))}
-    return Network(record["name"], ops, shapes, (ops[-1].name,), "channels_first")
+    return Network(record["name"], ops, shapes, (ops[-1].name,), layout)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -37,6 +39,36 @@ def test_counts_are_the_tools_own(tool: str, name: str) -> None:
     if (tool, name) == ("onnx-tool", "lp pool"):
         pytest.skip("PyTorch exports it as powers and an average pool: several ops, not one")
     assert count(build(record), tool)[1] == measured
+
+
+@pytest.mark.parametrize("name", KERAS_RECORDS)
+def test_counts_are_tf_profilers(name: str) -> None:
+    record = KERAS_RECORDS[name]
+    assert count(build(record, "channels_last"), "keras")[1] == record["counts"]["keras"]
+
+
+def test_measured_operators_are_those_of_the_records() -> None:
+    assert {op["type"] for record in RECORDS.values() for op in record["ops"]} == MEASURED
+    keras = {op["type"] for record in KERAS_RECORDS.values() for op in record["ops"]}
+    assert keras == UNSEEN | set(CONVENTIONS["keras"].rules)
+
+
+def test_titles_name_the_measured_versions() -> None:
+    for name, version in PEERS["versions"].items():
+        for convention in (CONVENTIONS[key] for key in CONVENTIONS if key.startswith(name)):
+            release = ".".join(version.partition("-")[0].split(".")[:3])
+            assert f"{name} {release}" in convention.title
+    for name, version in KERAS["versions"].items():
+        assert version.rpartition(".")[0] in CONVENTIONS["keras"].title, name
+
+
+def test_what_was_not_measured_is_marked() -> None:
+    op = Op("y", create("reduce", {"axes": -1}), ("x",))
+    net = Network("n", (op,), {"x": TensorSpec((1, 3))}, ("y",))
+    (row,) = explain(net, "macs", "fvcore")
+    assert row.reason.endswith("(assumed, not measured)")
+    (row,) = explain(net, "macs", "flops")
+    assert "assumed" not in row.reason
 
 
 def test_macs_and_flops() -> None:

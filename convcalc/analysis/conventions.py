@@ -15,8 +15,43 @@ from typing import Any, NamedTuple
 from convcalc.arithmetic import product
 from convcalc.network import Network, Op
 from convcalc.ops import Param
+from convcalc.ops.base import per_axis
 from convcalc.settings import choose
 from convcalc.tensors import TensorSpec
+
+#: Operators that all tools but tf.profiler were measured on.
+MEASURED = frozenset(
+    (
+        "activation",
+        "adaptive_pool",
+        "add",
+        "average_pool",
+        "batch_norm",
+        "concat",
+        "conv",
+        "conv_transpose",
+        "dense",
+        "depth_to_space",
+        "depthwise_conv",
+        "divide",
+        "dropout",
+        "flatten",
+        "global_pool",
+        "group_norm",
+        "layer_norm",
+        "lp_pool",
+        "matmul",
+        "max_pool",
+        "maximum",
+        "multiply",
+        "pad",
+        "prelu",
+        "subtract",
+        "upsample",
+    )
+)
+#: What tf.profiler, that has rules for most of what it was measured on, was seen to leave out.
+UNSEEN = frozenset(("concat", "dropout", "flatten", "pad"))
 
 CONVOLUTIONS = ("conv", "depthwise_conv", "conv_transpose")
 
@@ -142,12 +177,20 @@ class Convention:
     """The rules of one tool; an operator that `rules` does not name follows `otherwise`."""
 
     title: str
+    """What it counts, and in which version of the tool that was measured."""
     rules: Mapping[str, Rule] = field(default_factory=dict)
     otherwise: Rule = ZERO
 
+    measured: frozenset[str] | None = MEASURED
+    """Operators without a rule that the tool was measured on; None: a definition, not a tool."""
+
     def rule(self, operator_type: str) -> Rule:
-        """What it does with an operator."""
-        return self.rules.get(operator_type, self.otherwise)
+        """What it does with an operator; the words say where that was not measured."""
+        if operator_type in self.rules:
+            return self.rules[operator_type]
+        known = self.measured is None or operator_type in self.measured
+        says = self.otherwise.says
+        return Rule(self.otherwise.formula, says if known else f"{says} (assumed, not measured)")
 
 
 # fvcore 0.1.5.post20221221.  A MAC is called a flop.  Normalizations in evaluation: 2 an element of
@@ -316,13 +359,75 @@ ONNX_TOOL = Convention(
     },
 )
 
+
+def profiled_transpose(case: Case) -> int:
+    """tf.profiler's transposed convolution: twice weights times *output* positions over strides.
+
+    That is twice the multiply-accumulates where the output is n * stride; with "valid" it is more.
+    """
+    strides = product(per_axis(case.get("stride"), len(case.inputs[0].dims) - 2, "stride"))
+    return 2 * case.kernel * case.places // int(strides) + case.elementwise
+
+
+BOTH = Rule(
+    lambda case: 2 * case.macs + case.elementwise,
+    "two operations a multiply-accumulate, and bias additions",
+)
+
+# tf.profiler's float operations of TensorFlow 2.21 for a frozen forward pass of Keras 3.15.
+# ReLU, sigmoid, tanh and their kin have no rule there.  Keras wraps a grouped convolution in a
+# compiled function, which hides it: only its bias is seen.
+KERAS = Convention(
+    "tf.profiler 2.21 on Keras 3.15: float operations of the forward pass",
+    {
+        "conv": Rule(
+            lambda case: BOTH.formula(case) if case.get("groups") == 1 else case.elementwise,
+            f"{BOTH.says}; of a grouped convolution the bias only",
+        ),
+        "depthwise_conv": BOTH,
+        "dense": BOTH,
+        "conv_transpose": Rule(
+            profiled_transpose, "twice weights times output positions over strides, and bias"
+        ),
+        "batch_norm": Rule(
+            lambda case: (
+                2 * case.read
+                + (6 if case.get("scale") else 5) * int(product(case.params[-1].shape))
+            ),
+            "2 an element, and 5 a channel, 6 with scale",
+        ),
+        "layer_norm": Rule(lambda case: 9 * case.read + 4 * case.rows, "9 an element, 4 a vector"),
+        **dict.fromkeys(
+            ("max_pool", "average_pool"),
+            Rule(lambda case: case.elementwise, "the window for each output element"),
+        ),
+        "global_pool": by_attribute("kind", {"average": 1}, "input"),
+        "activation": by_attribute(
+            "function", {"gelu": 4, "silu": 2, "swish": 2, "hard_silu": 3, "softmax": 5}
+        ),
+        "prelu": by_input(4),
+        **dict.fromkeys(
+            ("add", "multiply", "maximum", "minimum", "subtract"),
+            Rule(lambda case: case.elementwise, "one an output element for each further input"),
+        ),
+        "average": Rule(
+            lambda case: len(case.inputs) * case.made, "one an output element for each input"
+        ),
+    },
+    TWICE,
+    UNSEEN,
+)
+
 CONVENTIONS: dict[str, Convention] = {
-    "macs": Convention("multiply-accumulates, bias excluded", otherwise=MACS),
-    "flops": Convention("twice the multiply-accumulates, bias excluded", otherwise=TWICE),
+    "macs": Convention("multiply-accumulates, bias excluded", otherwise=MACS, measured=None),
+    "flops": Convention(
+        "twice the multiply-accumulates, bias excluded", otherwise=TWICE, measured=None
+    ),
     "fvcore": FVCORE,
     "ptflops": PTFLOPS,
     "ptflops-aten": PTFLOPS_ATEN,
     "torchinfo": TORCHINFO,
+    "keras": KERAS,
     "onnx-tool": ONNX_TOOL,
     "thop": THOP,
 }
