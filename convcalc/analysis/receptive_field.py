@@ -9,6 +9,10 @@ positions in front of it composes with it (Araujo, Norris, Sim 2019):
     start' = start - before * jump
 
 Where branches meet the field is the hull of theirs.
+
+Up-sampling by u makes neurons differ: windows of k positions hold at most ``(k - 1) // u + 1`` of
+the map below, and later layers go on from there with ``jump / u``.  Such a size may fall short of
+what some neurons see, by less than one jump of each map that was up-sampled; `seen_by` is exact.
 """
 
 from __future__ import annotations
