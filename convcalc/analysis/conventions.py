@@ -225,7 +225,7 @@ PTFLOPS = Convention(
         "lp_pool": Rule(
             lambda case: case.read + 2 * case.made, "one an input and two an output element"
         ),
-        "upsample": by_output(2),
+        **dict.fromkeys(("upsample", "resize"), by_output(2)),
         "activation": by_attribute(
             "function",
             {

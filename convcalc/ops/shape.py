@@ -189,12 +189,9 @@ class Slice(Operator):
     def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
         rank = len(inputs[0].dims)
         at = axis_of(self.axis, rank)
-        return [
-            tuple(
-                View(i, 1, self.step, -self.start) if i == at and self.step > 0 else View(i)
-                for i in range(rank)
-            )
-        ]
+        # A view cannot run backwards: of a reversed axis every position may be seen.
+        cut = View(at, 1, self.step, -self.start) if self.step > 0 else None
+        return [tuple(cut if i == at else View(i) for i in range(rank))]
 
 
 @operator("split")
