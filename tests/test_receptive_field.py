@@ -371,6 +371,18 @@ def test_all_outputs_of_an_op_see_alike() -> None:
     assert seen_by(net, "d", (1, 0)) == {"input": (Seen(1, 5, 1, 5), Seen(0, 4, 0, 4))}
 
 
+def test_slices_forwards_and_backwards() -> None:
+    net = network(
+        op("third", "slice", axis=1, start=2, step=3, size=4),
+        op("flip", "slice", axis=1, start=11, step=-1, size=12),
+    )
+    fields = receptive_fields(net)
+    assert fields["third"] == (AxisField(1, 3, -2), AxisField(1, 1, 0))
+    assert seen_by(net, "third", (3, 0)) == {"input": (Seen(11, 11, 11, 11), Seen(0, 0, 0, 0))}
+    assert fields["flip"] == (AxisField(12, 0, 0, whole=True), AxisField(1, 1, 0))
+    assert seen_by(net, "flip", (0, 0)) == {"input": (Seen(0, 11, 0, 11), Seen(0, 0, 0, 0))}
+
+
 def test_constants_see_nothing() -> None:
     net = network(
         Op("table", create("constant", {"shape": (1, 12, 12, 1)}), ()),
