@@ -259,6 +259,14 @@ one(
     "upsample",
     **first(factor=2, interpolation="bilinear"),
 )
+for mode in ("nearest", "bilinear"):
+    one(
+        f"resize {mode}",
+        nn.Upsample(size=(15, 12), mode=mode),
+        IMAGE,
+        "resize",
+        **first(size=[15, 12], interpolation=mode),
+    )
 for function, made in {
     "relu": nn.ReLU(),
     "relu6": nn.ReLU6(),

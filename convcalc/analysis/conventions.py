@@ -46,6 +46,7 @@ MEASURED = frozenset(
         "multiply",
         "pad",
         "prelu",
+        "resize",
         "subtract",
         "upsample",
     )
@@ -286,8 +287,11 @@ THOP = Convention(
                 "average: one an input and one an output element",
             ),
         ),
-        "upsample": by_attribute(
-            "interpolation", {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}
+        **dict.fromkeys(
+            ("upsample", "resize"),
+            by_attribute(
+                "interpolation", {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}
+            ),
         ),
         "activation": Rule(
             lambda case: 3 * case.read - case.rows if case.get("function") == "softmax" else 0,
@@ -335,7 +339,10 @@ ONNX_TOOL = Convention(
             "one an input element, and a division of 4 for each average",
         ),
         "adaptive_pool": by_input(1),
-        "upsample": by_attribute("interpolation", {"linear": 4, "bilinear": 4, "bicubic": 8}),
+        **dict.fromkeys(
+            ("upsample", "resize"),
+            by_attribute("interpolation", {"linear": 4, "bilinear": 4, "bicubic": 8}),
+        ),
         "activation": by_attribute(
             "function",
             {
