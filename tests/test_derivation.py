@@ -88,6 +88,17 @@ def test_the_textbook_layer() -> None:
     assert "2 rows above" in seen.note
 
 
+def test_fields_say_how_neurons_follow_each_other() -> None:
+    padded = steps_of(layer("conv", 9, 9, 1, filters=1, kernel=3, padding="same"))
+    note = padded["receptive field in rows"].note
+    assert note == "from one neuron to the next: 1 row of 'input'; neuron 0 begins 1 row above"
+    doubled = steps_of(layer("upsample", 9, 9, 1, factor=2))
+    note = doubled["receptive field in columns"].note
+    assert (
+        note == "from one neuron to the next: 1/2 columns of 'input'; neuron 0 begins at column 0"
+    )
+
+
 def test_batch_and_dtype_count_in_bytes_alone() -> None:
     net = layer("conv", 150, 100, 3, filters=200, kernel=5, padding="same")
     steps = steps_of(net, batch=8, dtype="mixed_float16")

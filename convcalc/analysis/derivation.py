@@ -390,10 +390,14 @@ def field_steps(net: Network, op: Op) -> Iterator[Step]:
         symbols = values = ""
         if before is not None and views and composes(before[index], views[index]):
             symbols, values = composition(before[index], views[index], axis.suffix)
-        note = (
-            f"from one neuron to the next: {field.stride} {axis.many} of '{source}'; "
-            f"neuron 0 begins {field.padding} {axis.before}"
+        stride, padding = field.stride, field.padding
+        step = axis.count(stride) if isinstance(stride, int) else f"{stride} {axis.many}"
+        begins = (
+            f"neuron 0 begins {padding} {axis.one if padding == 1 else axis.many} {axis.before}"
+            if padding > 0
+            else f"neuron 0 begins at {axis.one} {-padding}"
         )
+        note = f"from one neuron to the next: {step} of '{source}'; {begins}"
         if not field.aligned:
             note += "; branches of different stride or centre meet: the hull of them"
         yield Step(quantity, symbols, values, field.size, note=note)
