@@ -66,6 +66,20 @@ def times(a: Any, b: Any) -> Any:
     return a * b
 
 
+def total(terms: Iterable[Any]) -> Any:
+    """The sum of counts that are not negative, an error instead of a wrapped int64.
+
+    Raises:
+        OverflowError: the sum of arrays does not fit int64.
+    """
+    found: Any = 0
+    for term in terms:
+        if (is_array(found) or is_array(term)) and _largest(found) + _largest(term) > INT64_MAX:
+            raise OverflowError("a size exceeds 2^63 - 1")
+        found = found + term
+    return found
+
+
 def _largest(value: Any) -> int:
     if is_array(value):
         return int(abs(value).max()) if value.size else 0

@@ -266,6 +266,26 @@ def test_shared_weights_on_arrays() -> None:
         Network("n", ops, {**shapes, "z": TensorSpec((1, sizes + 1))}, ("a", "b"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        ("upsample", {"factor": 4}),
+        ("conv_transpose", {"filters": 1, "kernel": 3, "stride": 4}),
+        ("space_to_depth", {"block": 4}),
+    ],
+)
+def test_sizes_of_arrays_overflow(kind: str, attributes: dict[str, Any]) -> None:
+    huge = np.array([4, 2**62], dtype=np.int64)
+    with pytest.raises(OverflowError):
+        create(kind, attributes).outputs(TensorSpec((1, huge, 4, huge)))
+
+
+def test_concatenated_arrays_overflow() -> None:
+    huge = TensorSpec((1, np.array([4, 2**62], dtype=np.int64)))
+    with pytest.raises(OverflowError):
+        create("concat", {}).outputs(huge, huge)
+
+
 def test_elements_of_an_array_overflow() -> None:
     side = np.array([2**32], dtype=np.int64)
     with pytest.raises(OverflowError):

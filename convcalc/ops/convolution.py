@@ -218,14 +218,14 @@ class ConvTranspose(Operator):
             sizes, kernel, stride, dilation, extras, sides, strict=True
         ):
             span = d * (k - 1) + 1
-            whole = (n - 1) * s + span
+            whole = product((n - 1, s)) + span
             if not named:
                 size, crop = whole - before - after + (e or 0), before
             elif e is not None:
                 pad = span // 2 if self.padding == "same" else 0
                 size, crop = whole - 2 * pad + e, pad
             elif self.padding == "valid":
-                size, crop = n * s + maximum(span - s, 0), 0
+                size, crop = product((n, s)) + maximum(span - s, 0), 0
             else:
                 size, total = n * s, maximum(span - s, 0)
                 crop = total - total // 2 if self.padding == "same_lower" else total // 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convcalc.arithmetic import holds_everywhere, maximum, product
+from convcalc.arithmetic import holds_everywhere, maximum, product, total
 from convcalc.errors import ShapeError
 from convcalc.ops.base import Operator, Param, View, Views, axis_of, operator, positive, with_rank
 from convcalc.tensors import TensorSpec
@@ -159,12 +159,14 @@ class Attention(Operator):
 
     def macs(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
         t, s, q, v, k, value_dim, kv, out = self.sizes(inputs)
-        return (
-            product((t, q, self.heads, self.key_dim))
-            + product((s, k, kv, self.key_dim))
-            + product((s, v, kv, value_dim))
-            + product((t, s, self.heads, self.key_dim + value_dim))
-            + product((t, self.heads, value_dim, out))
+        return total(
+            (
+                product((t, q, self.heads, self.key_dim)),
+                product((s, k, kv, self.key_dim)),
+                product((s, v, kv, value_dim)),
+                product((t, s, self.heads, self.key_dim + value_dim)),
+                product((t, self.heads, value_dim, out)),
+            )
         )
 
     def elementwise(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:

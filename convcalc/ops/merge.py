@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-from convcalc.arithmetic import holds_everywhere, product
+from convcalc.arithmetic import holds_everywhere, product, total
 from convcalc.errors import ShapeError
 from convcalc.ops.base import Operator, View, Views, axis_of, operator
 from convcalc.ops.linear import broadcast
@@ -86,9 +86,9 @@ class Concat(Operator):
             )
             if not fits:
                 raise ShapeError(f"cannot concatenate {first} and {spec} along axis {axis}")
-        total = sum(spec.dims[axis] for spec in inputs)
+        along = total(spec.dims[axis] for spec in inputs)
         source = next((spec for spec in inputs if spec.batch_axis is not None), first)
-        shape = (*first.dims[:axis], total, *first.dims[axis + 1 :])
+        shape = (*first.dims[:axis], along, *first.dims[axis + 1 :])
         return (source._replace(shape=shape),)
 
     def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:

@@ -303,7 +303,7 @@ class Upsample(Spatial):
     def axes(self, sizes: tuple[Any, ...]) -> list[tuple[Any, View]]:
         factors = per_axis(self.factor, len(sizes), "factor")
         return [
-            (n * u, interpolating(u, self.interpolation))
+            (product((n, u)), interpolating(u, self.interpolation))
             for n, u in zip(sizes, factors, strict=True)
         ]
 
@@ -363,7 +363,7 @@ class SpaceToDepth(Operator):
             if not holds_everywhere(size % positive(self.block, "block") == 0):
                 raise ShapeError(f"blocks of {self.block} do not divide {size}")
         spatial = [size // self.block for size in sizes]
-        deep = channels * self.block ** len(sizes)
+        deep = product((channels, self.block ** len(sizes)))
         return (x._replace(shape=assemble(x.dims[0], spatial, deep, self.channels_first)),)
 
     def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
@@ -386,7 +386,7 @@ class DepthToSpace(Operator):
         area = positive(self.block, "block") ** len(sizes)
         if not holds_everywhere(channels % area == 0):
             raise ShapeError(f"{channels} channels do not make blocks of {area}")
-        spatial = [size * self.block for size in sizes]
+        spatial = [product((size, self.block)) for size in sizes]
         flat = channels // area
         return (x._replace(shape=assemble(x.dims[0], spatial, flat, self.channels_first)),)
 
