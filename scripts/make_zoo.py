@@ -29,12 +29,8 @@ def keras_networks() -> dict[str, Any]:
     """Names of our zoo -> the functions of keras.applications that build them."""
     import keras
 
-    found = {}
-    for _, module in inspect.getmembers(keras.applications, inspect.ismodule):
-        for title, build in inspect.getmembers(module, inspect.isfunction):
-            if title[0].isupper():
-                found[title.lower()] = (title, build)
-    return found
+    functions = inspect.getmembers(keras.applications, inspect.isfunction)
+    return {title.lower(): (title, build) for title, build in functions if title[0].isupper()}
 
 
 def save(name: str, title: str, source: str, net: Network) -> dict[str, Any]:
@@ -70,7 +66,9 @@ def main() -> None:
 
         version = f"keras.applications, Keras {keras.__version__}"
         for name, (title, build) in keras_networks().items():
-            model = build(weights=None)
+            # MobileNetV3 leaves its size open unless it is told one.
+            size = {"input_shape": (224, 224, 3)} if title.startswith("MobileNetV3") else {}
+            model = build(weights=None, **size)
             config = json.loads(model.to_json())
             index[name] = save(name, title, version, read_config(config))
             del model

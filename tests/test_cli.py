@@ -172,6 +172,7 @@ def test_strict_says_what_is_missing(run: Run, tmp_path: Path) -> None:
     report = json.loads(run("analyze", str(path), "--json").out)
     assert report["status"] == "partial"
     assert report["layers"][0]["macs"] is None
+    assert report["layers"][0]["params"] is None
     assert [gap["op"] for gap in report["uncounted"]] == ["opaque", "dense"]
 
 

@@ -79,8 +79,8 @@ def analyze(
                 name=name,
                 type=row.type,
                 output_shape=None if shape is None else list(shape),
-                params=row.params,
-                trainable_params=row.trainable,
+                params=row.params if known else None,
+                trainable_params=row.trainable if known else None,
                 macs=row.macs if known else None,
                 flops=flops if known else None,
                 output_bytes=None if shape is None else spec.bytes_at(batch, width),
@@ -88,9 +88,10 @@ def analyze(
             )
         )
     totals = Totals(
-        params=sum(layer.params or 0 for layer in layers),
-        trainable_params=sum(layer.trainable_params or 0 for layer in layers),
-        macs=sum(layer.macs or 0 for layer in layers),
+        # From the rows, not the layers: what is known of an incomplete layer belongs to the bound.
+        params=sum(row.params for row in rows.values()),
+        trainable_params=sum(row.trainable for row in rows.values()),
+        macs=sum(row.macs for row in rows.values()),
         flops=sum(layer.flops or 0 for layer in layers),
         output_bytes=sum(layer.output_bytes or 0 for layer in layers),
     )
