@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench lock
+.PHONY: setup demo test lint bench lock schema
 
 setup: ; scripts/setup.sh dev
 demo: ; scripts/demo.sh
@@ -9,6 +9,9 @@ bench: setup ; .venv/bin/python -m benchmarks
 # Needs uv. No registry address gets into the files.
 LOCK = uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
 	--no-emit-index-url --generate-hashes --custom-compile-command 'make lock'
+# The published schema of network specs, from the operators' own fields.
+schema: setup ; .venv/bin/python -c "import json, convcalc; print(json.dumps(convcalc.network_schema(), indent=1))" > docs/network.schema.json
+
 lock:
 	$(LOCK) --extra dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --output-file requirements/core.txt

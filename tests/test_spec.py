@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,3 +144,8 @@ def test_the_schema_accepts_the_zoo_and_refuses_mistakes() -> None:
     check.validate(yaml.safe_load(LENET))
     assert not check.is_valid({"layers": [{"convv": {}}]})
     assert not check.is_valid({"input": [0, 1], "layers": ["flatten"]})
+
+
+def test_the_published_schema_is_the_operators_own() -> None:
+    path = Path(__file__).parent.parent / "docs" / "network.schema.json"
+    assert json.loads(path.read_text()) == convcalc.network_schema()
