@@ -473,6 +473,11 @@ def counted(net: Network, op: Op, convention: Convention, made: Mapping[str, Op]
     return convention.rule(op.operator.type).formula(case)
 
 
+def words(rule: Rule, counted: int) -> str:
+    """The rule's words; multiply-accumulates of an operator that has none are not counted."""
+    return rule.says if counted or rule.says not in (MACS.says, TWICE.says) else ZERO.says
+
+
 def explain(net: Network, a: str, b: str) -> list[Difference]:
     """Why two conventions differ on a network: a row for each type of operator, largest gap first.
 
@@ -489,7 +494,7 @@ def explain(net: Network, a: str, b: str) -> list[Difference]:
         sums[1] += counted(net, op, two, made)
     rows = []
     for kind, (left, right) in found.items():
-        says, other = one.rule(kind).says, two.rule(kind).says
+        says, other = words(one.rule(kind), left), words(two.rule(kind), right)
         reason = says if says == other else f"{a}: {says}; {b}: {other}"
         rows.append(Difference(kind, left, right, reason))
     return sorted(rows, key=lambda row: -abs(row.a - row.b))
