@@ -251,7 +251,7 @@ class Builder:
         """The network of the outermost configuration."""
         first = "channels_first" in data_formats(top)
         self.resized = size is not None
-        if top.type not in MODELS or not is_model(top):
+        if not is_model(top):
             top = Layer(
                 "Sequential", {"layers": [{"class_name": top.type, "config": top.config}]}, top.name
             )
@@ -421,7 +421,7 @@ class Builder:
         if inputs is None:
             inputs = [ref for ref in tensors_in([args, kwargs]) if isinstance(ref, Ref)]
         path = prefix + layer.name
-        if layer.type in MODELS and is_model(layer):
+        if is_model(layer):
             return self.model(layer, inputs, f"{path}/", trainable, depth + 1)
         number = self.calls[path] = self.calls.get(path, 0) + 1
         call = Call(
@@ -438,7 +438,15 @@ class Builder:
             depth,
         )
         rule = LAYERS.get(layer.type)
-        return rule(call) if rule is not None else call.unknown()
+        if rule is None:
+            return call.unknown()
+        try:
+            return rule(call)
+        except ModelError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            problem = f"a setting has a value that it cannot have ({error})"
+            raise ModelError(f"'{path}' ({layer.type}): {problem}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +457,9 @@ class Tensor:
 
 
 def is_model(layer: Layer) -> bool:
-    return "layers" in layer.config
+    """Whether it is made of layers: Keras' own classes, and others written down as they are."""
+    config = layer.config
+    return "layers" in config and (layer.type in MODELS or "output_layers" in config)
 
 
 def layer_entries(layer: Layer) -> list[Layer]:
@@ -506,7 +516,7 @@ def model_inputs(
         raise ModelError(f"model '{model.name}' has no layers")
     head = entries[0]
     shape = given_shape(head.config)
-    if shape is None and head.type in MODELS and is_model(head):
+    if shape is None and is_model(head):
         yield from model_inputs(head, size, depth + 1)
         return
     if shape is None:
@@ -561,7 +571,7 @@ def leaves(value: Any, where: str) -> Iterator[History]:
         if item is None:
             continue
         if isinstance(item, dict):
-            stack.extend(reversed(list(item.values())))
+            stack.extend(item[key] for key in sorted(item, key=str, reverse=True))
         elif is_history(item):
             yield item[0], item[1], item[2]
         elif isinstance(item, (list, tuple)):
@@ -663,7 +673,8 @@ def tensors_in(item: Any) -> Iterator[Tensor | Ref]:
         elif kind is list or kind is tuple:
             stack.extend(part[::-1])
         elif kind is dict:
-            stack.extend(reversed(part.values()))
+            # In the order in which Keras flattens mappings.
+            stack.extend(part[key] for key in sorted(part, key=str, reverse=True))
 
 
 def shifts(
@@ -676,7 +687,7 @@ def shifts(
     """
     found: dict[tuple[str, bool], int] = {}
     for name, layer in layers.items():
-        if layer.type not in MODELS or not layer.nodes:
+        if not layer.nodes or not is_model(layer):
             continue
         if isinstance(layer.nodes[0], dict):
             if layer.type != "Sequential":
@@ -1215,6 +1226,25 @@ def time_distributed(c: Call) -> list[Ref]:
     return results
 
 
+#: Functions that tf.keras wraps in a TFOpLambda -> the class that does the same in Keras 3.
+TF_FUNCTIONS = {
+    "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract",
+    "math.multiply": "Multiply", "math.truediv": "Divide", "math.divide": "Divide",
+    "math.maximum": "Maximum", "math.minimum": "Minimum", "linalg.matmul": "Matmul",
+    "nn.relu": "Relu", "nn.relu6": "Relu6", "nn.silu": "Silu", "nn.gelu": "Gelu",
+    "nn.softmax": "Softmax", "math.sigmoid": "Sigmoid", "math.tanh": "Tanh", "math.exp": "Exp",
+    "math.sqrt": "Sqrt", "math.square": "Square", "math.abs": "Abs", "math.negative": "Negative",
+    "clip_by_value": "Clip", "identity": "Identity",
+}  # fmt: skip
+
+
+def tf_function(c: Call) -> list[Ref]:
+    """A function of TensorFlow in a model of tf.keras."""
+    function = c.get("function")
+    kind = TF_FUNCTIONS.get(function) if isinstance(function, str) else None
+    return c.unknown(str(function)) if kind is None else LAYERS[kind](c)
+
+
 LAYERS: dict[str, Rule] = {
     **{f"Conv{rank}D": convolution for rank in (1, 2, 3)},
     **{f"Convolution{rank}D": convolution for rank in (1, 2, 3)},
@@ -1294,6 +1324,7 @@ LAYERS: dict[str, Rule] = {
     **dict.fromkeys(CELLS, recurrence),
     "Bidirectional": bidirectional,
     "TimeDistributed": time_distributed,
+    "TFOpLambda": tf_function,
     **{
         kind: reduction(kind.lower())
         for kind in ("Mean", "Sum", "Max", "Min", "Prod", "Argmax", "Argmin")
