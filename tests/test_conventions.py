@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from convcalc import load
 from convcalc.analysis.conventions import CONVENTIONS, MEASURED, UNSEEN, count, explain
 from convcalc.errors import UsageError
 from convcalc.network import Network, Op
@@ -118,3 +119,8 @@ def test_opaque_ops_are_left_out() -> None:
     net = Network("n", ops, {"x": TensorSpec((1, 3))}, ("y",))
     for convention in CONVENTIONS:
         assert count(net, convention) == ({"o": 0, "y": 0}, 0)
+
+
+def test_resnet50_is_what_tf_profiler_counts() -> None:
+    # Measured by scripts/measure_keras_profiler.py's float_operations on Keras' own ResNet50.
+    assert count(load("resnet50"), "keras")[1] == 7_755_299_312
