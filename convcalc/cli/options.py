@@ -9,7 +9,7 @@ import typer
 
 from convcalc.errors import UsageError
 
-Model = Annotated[str, typer.Argument(help="A zoo name, or a .yaml, .json model file.")]
+Model = Annotated[str, typer.Argument(help="A zoo name, or a .keras, .json or .yaml file.")]
 InputSize = Annotated[
     str | None, typer.Option("--input", "-i", help="Height x width x channels: 224x224x3.")
 ]

@@ -17,9 +17,9 @@ MAX_BYTES = 64 * 2**20
 def load(source: Any, *, input: tuple[int, ...] | None = None) -> Network:
     """The network that `source` names or holds.
 
-    `source` is a `Network`, a zoo name, the path of a Keras configuration (.json) or of a spec of
-    ours (.yaml, .json), or such a configuration as a dict.  `input` (height, width, channels)
-    replaces the size of its one input.
+    `source` is a `Network`, a zoo name, the path of a Keras configuration (.json), of a Keras model
+    (.keras) or of a spec of ours (.yaml, .json), or such a configuration as a dict.  `input`
+    (height, width, channels) replaces the size of its one input.
 
     Raises:
         ModelError: it cannot be read, or does not fit together.
@@ -54,7 +54,9 @@ def resized(net: Network, size: tuple[int, ...]) -> Network:
 
 
 def read_file(path: Path, input: tuple[int, ...] | None) -> Network:
-    """The network in a file."""
+    """The network in a file; what it is says its beginning, not its name."""
+    from convcalc.readers import archive
+
     if path.is_dir():
         raise ModelError(f"'{path}' is a directory; give a model file or a name of `convcalc zoo`")
     if not path.exists():
@@ -65,9 +67,13 @@ def read_file(path: Path, input: tuple[int, ...] | None) -> Network:
         raise ModelError(f"'{path}' is neither a file nor a network of the zoo{hint}")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            start = file.read(len(archive.MAGIC))
+            zipped = start == archive.MAGIC
+            data = b"" if zipped else start + file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
+    if zipped:
+        data = archive.read_config_text(path, MAX_BYTES)
     if len(data) > MAX_BYTES:
         raise ModelError(f"'{path}' is larger than {MAX_BYTES >> 20} MiB")
     return read_mapping(parse(data, str(path)), f"'{path}'", input)
