@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from convcalc.errors import ModelError
-from convcalc.network import Network, Op, infer
+from convcalc.network import MAX_OPS, Network, Op, infer
 from convcalc.ops import activation as act
 from convcalc.ops import convolution as conv
 from convcalc.ops import linear, merge, opaque, pooling, recurrent
@@ -482,11 +482,14 @@ def data_formats(layer: Layer) -> list[str]:
     """The first data_format that says where the channels are, as a list of at most one."""
     queue: list[Any] = [layer.config]
     position = 0
+    # A mapping made in Python can contain itself.
+    met: set[int] = set()
     while position < len(queue):
         config = queue[position]
         position += 1
-        if not isinstance(config, dict):
+        if not isinstance(config, dict) or id(config) in met:
             continue
+        met.add(id(config))
         if isinstance(value := config.get("data_format"), str):
             return [value]
         inner = config.get("layers")
@@ -567,6 +570,8 @@ def leaves(value: Any, where: str) -> Iterator[History]:
     """The (layer, call, output) triples in a list, a list of lists, or a mapping."""
     stack = [value]
     while stack:
+        if len(stack) > MAX_OPS:
+            raise ModelError(f"{where}: it names more than {MAX_OPS:,} tensors")
         item = stack.pop()
         if item is None:
             continue
