@@ -62,6 +62,7 @@ def main() -> None:
         index[name] = save(name, name, source, net)
     if not only_classics:
         import keras
+
         from convcalc.readers.keras import read_config
 
         version = f"keras.applications, Keras {keras.__version__}"
