@@ -149,3 +149,10 @@ def test_the_schema_accepts_the_zoo_and_refuses_mistakes() -> None:
 def test_the_published_schema_is_the_operators_own() -> None:
     path = Path(__file__).parent.parent / "docs" / "network.schema.json"
     assert json.loads(path.read_text()) == convcalc.network_schema()
+
+
+def test_a_layer_with_two_outputs_keeps_both() -> None:
+    layers = [{"split": {"sizes": [1, 3]}, "name": "s"}, {"concat": {}, "from": ["s", "s:1"]}]
+    report = convcalc.analyze({"input": [4, 4, 4], "layers": layers})
+    assert report.layers[0].output_shape == [1, 4, 4, 1]
+    assert report.layers[0].output_bytes == 4 * 4 * (1 + 3) * 4

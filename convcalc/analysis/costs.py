@@ -29,10 +29,10 @@ class Row:
     """A layer while its ops are being added up."""
 
     type: str
+    last: Op
     params: int = 0
     trainable: int = 0
     macs: int = 0
-    last: str = ""
     missing: set[str] = field(default_factory=set)
 
 
@@ -67,11 +67,11 @@ def analyze(
     described: dict[tuple[AxisField, ...], ReceptiveField] = {}
     layers = []
     for name, row in rows.items():
-        spec = net.tensors[row.last]
-        shape = spec.shape_at(batch)
+        _, made = net.specs(row.last)
+        shape = made[0].shape_at(batch)
         known = "arithmetic" not in row.missing
         flops = 2 * row.macs if counted is None else counted.get(name, 0)
-        axes = fields.get(row.last)
+        axes = fields.get(row.last.name)
         if axes is not None and axes not in described:
             described[axes] = summary(axes)
         layers.append(
@@ -83,7 +83,9 @@ def analyze(
                 trainable_params=row.trainable if known else None,
                 macs=row.macs if known else None,
                 flops=flops if known else None,
-                output_bytes=None if shape is None else spec.bytes_at(batch, width),
+                output_bytes=sum(spec.bytes_at(batch, width) for spec in made)
+                if all(spec.known for spec in made)
+                else None,
                 receptive_field=None if axes is None else described[axes],
             )
         )
@@ -139,8 +141,8 @@ def add_up(net: Network) -> dict[str, Row]:
     for op in net.ops:
         row = rows.get(op.layer)
         if row is None:
-            row = rows[op.layer] = Row(op.layer_type)
-        row.last = op.name
+            row = rows[op.layer] = Row(op.layer_type, op)
+        row.last = op
         missing = op_missing(net, op)
         if missing:
             row.missing.update(missing)
