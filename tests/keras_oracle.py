@@ -121,7 +121,7 @@ def check(model: Any, net: Network) -> None:
     assert rows.keys() == expected.keys()
     for name, row in rows.items():
         wanted = expected[name]
-        assert net.tensors[row.last].shape in wanted.shapes, name
+        assert net.tensors[row.last.name].shape in wanted.shapes, name
         assert wanted.shapes <= shapes[name], name
         counts = (row.params, row.trainable, row.macs)
         assert counts == (wanted.params, wanted.trainable, wanted.macs), name
