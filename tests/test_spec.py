@@ -136,6 +136,22 @@ def test_files_that_hold_no_network(tmp_path: Any, content: bytes, message: str)
     assert message in str(caught.value)
 
 
+def test_aliases_do_not_multiply(tmp_path: Any) -> None:
+    levels = ["a0: &a0 [1, 1]"]
+    for level in range(1, 9):
+        items = ", ".join([f"*a{level - 1}"] * 60)
+        levels.append(f"a{level}: &a{level} [{items}]")
+    path = tmp_path / "bomb.yaml"
+    layers = "input: [8, 8, 3]\nlayers: [{conv: {filters: 1, kernel: *a8}}]\n"
+    path.write_text("\n".join(levels) + "\n" + layers)
+    with pytest.raises(ModelError, match="has no 'a0'"):
+        load(path)
+    body = f"input: [8, 8, 3]\nlayers: [{{conv: {{filters: 1, stride: {{{', '.join(levels)}}}, "
+    path.write_text(body + "kernel: *a8}}]\n")
+    with pytest.raises(ModelError, match="nested too deeply"):
+        load(path)
+
+
 def test_the_schema_accepts_the_zoo_and_refuses_mistakes() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     check = jsonschema.Draft202012Validator(json_schema())

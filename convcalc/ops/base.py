@@ -209,7 +209,8 @@ def frozen(value: Any, depth: int = 0) -> Any:
     """
     if not isinstance(value, (list, tuple)):
         return value
-    if depth > 3 or len(value) > 10_000:
+    # YAML's aliases can make a short file hold lists of lists without end.
+    if depth > 1 or len(value) > (10_000, 64)[depth]:
         raise ModelError("an attribute's list is nested too deeply or too long")
     return tuple(frozen(item, depth + 1) for item in value)
 
