@@ -6,14 +6,17 @@ after those it reads, and the spec of every tensor is known or known to be unkno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 from convcalc.arithmetic import INT64_MAX, holds_everywhere, is_array
 from convcalc.errors import ModelError, ShapeError
 from convcalc.ops import Operator, Param
 from convcalc.tensors import TensorSpec
+
+T = TypeVar("T")
 
 LAYOUTS = ("channels_last", "channels_first")
 
@@ -68,6 +71,10 @@ class Network:
     tensors: Mapping[str, TensorSpec] = field(init=False, repr=False, compare=False)
     params: Mapping[str, tuple[Param, ...]] = field(init=False, repr=False, compare=False)
     """The variables behind each weights key."""
+    results: Mapping[str, tuple[TensorSpec, ...]] = field(init=False, repr=False, compare=False)
+    """All outputs of each op, by the op's name."""
+    memo: dict[str, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What `once` has computed: a network never changes, so neither does what follows from it."""
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
@@ -77,7 +84,7 @@ class Network:
         if len(self.ops) > MAX_OPS:
             raise ModelError(f"network '{self.name}' has more than {MAX_OPS:,} ops")
         ops = in_order(self.ops, self.inputs)
-        tensors, params = infer(ops, self.inputs)
+        tensors, results, params = infer(ops, self.inputs)
         for name in self.outputs:
             if name not in tensors:
                 raise ModelError(f"output '{name}' is made by no op")
@@ -85,6 +92,7 @@ class Network:
         object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
         object.__setattr__(self, "tensors", MappingProxyType(tensors))
         object.__setattr__(self, "params", MappingProxyType(params))
+        object.__setattr__(self, "results", MappingProxyType(results))
 
     @property
     def channels_first(self) -> bool:
@@ -94,12 +102,17 @@ class Network:
         """The same network on inputs of other sizes."""
         return Network(self.name, self.ops, inputs, self.outputs, self.layout)
 
-    def specs(self, op: Op) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    def specs(self, op: Op) -> tuple[list[TensorSpec], tuple[TensorSpec, ...]]:
         """What goes into an op and what comes out."""
-        outputs = [self.tensors[op.name]]
-        while (name := op.output(len(outputs))) in self.tensors:
-            outputs.append(self.tensors[name])
-        return [self.tensors[name] for name in op.inputs], outputs
+        return [self.tensors[name] for name in op.inputs], self.results[op.name]
+
+    def once(self, compute: Callable[[Network], T]) -> T:
+        """``compute(self)``, computed at the first call only."""
+        key = compute.__qualname__
+        if key not in self.memo:
+            self.memo[key] = compute(self)
+        found: T = self.memo[key]
+        return found
 
     def readers(self) -> dict[str, list[Op]]:
         """For each tensor, the ops that read it."""
@@ -167,8 +180,8 @@ def release(
 
 def infer(
     ops: Iterable[Op], inputs: Mapping[str, TensorSpec]
-) -> tuple[dict[str, TensorSpec], dict[str, tuple[Param, ...]]]:
-    """Specs of all tensors and variables of all weights; the ops must be in order.
+) -> tuple[dict[str, TensorSpec], dict[str, tuple[TensorSpec, ...]], dict[str, tuple[Param, ...]]]:
+    """Specs of all tensors, each op's outputs, variables of all weights; ops must be in order.
 
     Raises:
         ModelError: an operator cannot take its inputs.
@@ -177,6 +190,7 @@ def infer(
     for name, spec in inputs.items():
         check_size(spec, f"input '{name}'")
         tensors[name] = spec
+    results: dict[str, tuple[TensorSpec, ...]] = {}
     params: dict[str, tuple[Param, ...]] = {}
     for op in ops:
         kind = op.operator
@@ -190,6 +204,7 @@ def infer(
             raise ModelError(f"'{op.name}' ({kind.type}) takes {wanted} inputs, not {len(specs)}")
         if not all(spec.known for spec in specs) and kind.type != "opaque":
             tensors[op.name] = TensorSpec(None)
+            results[op.name] = (tensors[op.name],)
             continue
         try:
             outputs = kind.outputs(*specs)
@@ -211,9 +226,10 @@ def infer(
                 f"'{op.name}' ({op.layer_type}): an attribute has a value that it cannot have "
                 f"({error})"
             ) from None
+        results[op.name] = outputs
         for index, spec in enumerate(outputs):
             tensors[op.output(index)] = spec
-    return tensors, params
+    return tensors, results, params
 
 
 def same(a: Sequence[Param], b: Sequence[Param]) -> bool:

@@ -62,7 +62,7 @@ class Case(NamedTuple):
 
     op: Op
     inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
+    outputs: tuple[TensorSpec, ...]
     params: tuple[Param, ...]
     source: Op | None
     """The op that makes the first input."""

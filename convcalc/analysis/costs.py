@@ -61,19 +61,15 @@ def analyze(
     choose(engine, ENGINES, "engine")
     choose(device, DEVICES, "device")
 
-    rows = add_up(net)
+    rows = net.once(add_up)
     counted = None if convention == "macs" else count_as(net, convention)
-    fields = receptive_fields(net)
-    described: dict[tuple[AxisField, ...], ReceptiveField] = {}
+    fields = net.once(described_fields)
     layers = []
     for name, row in rows.items():
-        _, made = net.specs(row.last)
+        made = net.results[row.last.name]
         shape = made[0].shape_at(batch)
         known = "arithmetic" not in row.missing
         flops = 2 * row.macs if counted is None else counted.get(name, 0)
-        axes = fields.get(row.last.name)
-        if axes is not None and axes not in described:
-            described[axes] = summary(axes)
         layers.append(
             Layer(
                 name=name,
@@ -86,7 +82,7 @@ def analyze(
                 output_bytes=sum(spec.bytes_at(batch, width) for spec in made)
                 if all(spec.known for spec in made)
                 else None,
-                receptive_field=None if axes is None else described[axes],
+                receptive_field=fields[row.last.name],
             )
         )
     totals = Totals(
@@ -174,6 +170,17 @@ def gaps(rows: Mapping[str, Row]) -> list[Uncounted]:
             entry.layers.append(name)
             entry.missing[:] = sorted({*entry.missing, *row.missing})
     return list(found.values())
+
+
+def described_fields(net: Network) -> dict[str, ReceptiveField | None]:
+    """The receptive field of each tensor; equal ones are one object."""
+    described: dict[tuple[AxisField, ...] | None, ReceptiveField | None] = {None: None}
+    found = {}
+    for name, axes in receptive_fields(net).items():
+        if axes is not None and axes not in described:
+            described[axes] = summary(axes)
+        found[name] = described[axes]
+    return found
 
 
 def summary(axes: tuple[AxisField, ...]) -> ReceptiveField:

@@ -95,10 +95,9 @@ def receptive_fields(net: Network) -> dict[str, tuple[AxisField, ...] | None]:
             continue
         states[op.name] = state
         fields[op.name] = found = summary(state, sizes, known)
-        index = 1
-        while (name := op.output(index)) in tensors:
+        for index in range(1, len(net.results[op.name])):
+            name = op.output(index)
             states[name], fields[name] = state, found
-            index += 1
     return fields
 
 

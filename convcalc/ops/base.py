@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
-from convcalc.arithmetic import holds_everywhere
+from convcalc.arithmetic import holds_everywhere, is_array
 from convcalc.errors import ModelError, ShapeError
 from convcalc.tensors import TensorSpec
 
@@ -226,7 +226,9 @@ def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     Raises:
         ShapeError: another number of values, or one that is not a positive integer.
     """
-    values = value if isinstance(value, tuple) else (value,) * rank
+    if not isinstance(value, tuple):
+        return (positive(value, what),) * rank
+    values = value
     if len(values) != rank:
         raise ShapeError(f"{what} has {len(values)} values for {rank} axes")
     for number in values:
@@ -240,8 +242,9 @@ def positive(number: Any, what: str) -> Any:
     Raises:
         ShapeError: it is not.
     """
-    whole = type(number) is int or hasattr(number, "dtype")
-    if not whole or not holds_everywhere(number >= 1):
+    if type(number) is int and number >= 1:
+        return number
+    if not is_array(number) or not holds_everywhere(number >= 1):
         raise ShapeError(f"{what} must be a positive integer, got {number!r}")
     return number
 
