@@ -79,16 +79,16 @@ def main() -> None:
         )
     )
 
+    small, large = (iter([chain(length) for _ in range(6)]) for length in (1_000, 10_000))
+    numbers = paired(lambda: analyze(next(large)), lambda: analyze(next(small)), 5)
+    print(row("10,000 layers / 1,000 layers", *numbers, "about 10"))
+
     net = convcalc.load("resnet50")
     # A network remembers what follows from it alone: its first analysis is measured on fresh ones.
     fresh = iter([convcalc.load("resnet50") for _ in range(130)])
     config = gzip.decompress((HERE / "resnet50_keras.json.gz").read_bytes())
     numbers = paired(lambda: analyze(next(fresh)), lambda: json.loads(config), 101)
     print(row("first `analyze` of ResNet-50 / `json.loads` of its configuration", *numbers, "<= 6"))
-
-    small, large = (iter([chain(length) for _ in range(6)]) for length in (1_000, 10_000))
-    numbers = paired(lambda: analyze(next(large)), lambda: analyze(next(small)), 5)
-    print(row("10,000 layers / 1,000 layers", *numbers, "about 10"))
 
     for name, call in peers().items():
         numbers = paired(lambda: analyze(next(fresh)), call, 9)

@@ -114,14 +114,6 @@ class Network:
         found: T = self.memo[key]
         return found
 
-    def readers(self) -> dict[str, list[Op]]:
-        """For each tensor, the ops that read it."""
-        found: dict[str, list[Op]] = {name: [] for name in self.tensors}
-        for op in self.ops:
-            for name in dict.fromkeys(op.inputs):
-                found[name].append(op)
-        return found
-
 
 def in_order(ops: Sequence[Op], inputs: Iterable[str]) -> tuple[Op, ...]:
     """The ops so that each comes after those it reads; those in order already keep their order.
