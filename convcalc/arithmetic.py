@@ -33,11 +33,6 @@ def maximum(a: Any, b: Any) -> Any:
     return a if a >= b else b
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """The smaller of two sizes, element by element for arrays."""
-    return -maximum(-a, -b)
-
-
 def holds_everywhere(condition: Any) -> bool:
     """Whether a comparison is true for every configuration."""
     return bool(condition.all()) if hasattr(condition, "all") else bool(condition)

@@ -18,22 +18,11 @@ DTYPES = {
     "mixed_bfloat16": 2,
 }
 
-#: Variables that an optimizer keeps for each trainable parameter (Keras 3's defaults).
-OPTIMIZERS = {
-    "none": 0,
-    "sgd": 0,
-    "momentum": 1,
-    "rmsprop": 1,
-    "adagrad": 1,
-    "lion": 1,
-    "adam": 2,
-    "adamw": 2,
-    "nadam": 2,
-    "lamb": 2,
-    "adadelta": 2,
-    "adamax": 2,
-    "ftrl": 2,
-}
+#: Optimizers by Keras' names.
+OPTIMIZERS = (
+    *("none", "sgd", "momentum", "rmsprop", "adagrad", "lion", "adam", "adamw", "nadam", "lamb"),
+    *("adadelta", "adamax", "ftrl"),
+)
 
 ENGINES = ("textbook",)
 DEVICES = ("gpu", "cpu")

@@ -10,6 +10,7 @@ from convcalc.cli import options
 from convcalc.errors import UsageError
 
 if TYPE_CHECKING:
+    from convcalc.analysis.derivation import Step
     from convcalc.network import Network
 
 
@@ -59,29 +60,28 @@ def conv_command(
     net = single(sizes, filters, window, groups, depthwise, transposed, bias, layout == "nchw")
     at = None if neuron is None else position(neuron, rank)
     report = analyze(net, batch=batch, dtype=dtype)
+    steps: tuple[Step, ...] = ()
+    if explain or at is not None:
+        from convcalc.analysis.derivation import derive
+
+        steps = derive(net, net.ops[0], batch=batch, dtype=dtype, neuron=at)
     if form == "json":
-        data = report.model_dump()
-        if explain or at is not None:
-            from dataclasses import asdict
-
-            from convcalc.analysis.derivation import derive
-
-            steps = derive(net, net.ops[0], batch=batch, dtype=dtype, neuron=at)
-            data["derivation"] = [asdict(step) for step in steps]
+        from dataclasses import asdict
         from json import dumps
 
+        data = report.model_dump()
+        if steps:
+            data["derivation"] = [asdict(step) for step in steps]
         emit(dumps(data, indent=2), output)
         return
     columns = columns_of(",".join(COLUMNS) if form == "csv" else None)
     text = layer_table(report, columns, form, depth=None)
     if form == "table":
-        text = "\n".join([text, *summary_lines(report)])
-        if explain or at is not None:
-            from convcalc.analysis.derivation import derive
-            from convcalc.cli.steps import step_lines
+        from convcalc.cli.steps import step_lines
 
-            steps = derive(net, net.ops[0], batch=batch, dtype=dtype, neuron=at)
-            text = "\n".join([text, "", *step_lines(steps)])
+        text = "\n".join(
+            [text, *summary_lines(report), *([""] if steps else []), *step_lines(steps)]
+        )
     emit(text, output)
 
 

@@ -29,7 +29,7 @@ from convcalc.ops.base import (
     spatial_axes,
     with_rank,
 )
-from convcalc.ops.window import Slide, pads, slides
+from convcalc.ops.window import Slide, extent, pads, slides
 from convcalc.tensors import TensorSpec
 
 
@@ -200,7 +200,7 @@ class ConvTranspose(Operator):
             if not isinstance(self.output_shape, tuple) or len(self.output_shape) != rank:
                 raise ShapeError(f"output_shape {self.output_shape!r} must give {rank} sizes")
             full = [
-                (n - 1) * s + d * (k - 1) + 1 + (e or 0)
+                product((n - 1, s)) + extent(k, d) + (e or 0)
                 for n, k, s, d, e in zip(sizes, kernel, stride, dilation, extras, strict=True)
             ]
             lower = self.padding == "same_lower"
@@ -217,7 +217,7 @@ class ConvTranspose(Operator):
         for n, k, s, d, e, (before, after) in zip(
             sizes, kernel, stride, dilation, extras, sides, strict=True
         ):
-            span = d * (k - 1) + 1
+            span = extent(k, d)
             whole = product((n - 1, s)) + span
             if not named:
                 size, crop = whole - before - after + (e or 0), before
@@ -268,7 +268,7 @@ class ConvTranspose(Operator):
         stride = per_axis(self.stride, len(found), "stride")
         dilation = per_axis(self.dilation, len(found), "dilation")
         views = [
-            View(first + i, d * (k - 1) + 1, 1, d * (k - 1) - crop, s)
+            View(first + i, extent(k, d), 1, extent(k, d) - 1 - crop, s)
             for i, ((_, crop), k, s, d) in enumerate(
                 zip(found, kernel, stride, dilation, strict=True)
             )
