@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convcalc.readers.sizes import Input
     from convcalc.report import Report
 
 from convcalc.errors import ConvcalcError, MissingExtra, ModelError, ShapeError, UsageError
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def analyze(network: Any, *, input: tuple[int, ...] | None = None, **settings: Any) -> Report:
+def analyze(network: Any, *, input: Input = None, **settings: Any) -> Report:
     """What a network costs; `network` is anything that `load` takes.
 
     Settings: batch, dtype, optimizer, engine, device, convention; see

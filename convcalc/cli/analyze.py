@@ -50,7 +50,7 @@ def analyze_command(
         "macs": max_macs and parse_count(max_macs),
         "memory": max_memory and parse_bytes(max_memory),
     }
-    net = load(model, input=options.size_or_none(input))
+    net = load(model, input=options.input_sizes(input))
     report = analyze(
         net,
         batch=batch,

@@ -16,7 +16,9 @@ def compare_command(
     input: options.InputSize = None,
     batch: options.Batch = 1,
     dtype: options.Dtype = "float32",
-    right_input: Annotated[str | None, typer.Option(help="Another size for the second.")] = None,
+    right_input: Annotated[
+        list[str] | None, typer.Option(help="Another size for the second.")
+    ] = None,
     right_batch: Annotated[int | None, typer.Option(help="Another batch for the second.")] = None,
     right_dtype: Annotated[str | None, typer.Option(help="Another dtype for the second.")] = None,
     layers: Annotated[bool, typer.Option(help="Also the layers that differ.")] = False,
@@ -33,10 +35,10 @@ def compare_command(
 
     form = options.output_format(format, json)
     result = compare(
-        analyze(left, input=options.size_or_none(input), batch=batch, dtype=dtype),
+        analyze(left, input=options.input_sizes(input), batch=batch, dtype=dtype),
         analyze(
             right,
-            input=options.size_or_none(right_input or input),
+            input=options.input_sizes(right_input or input),
             batch=batch if right_batch is None else right_batch,
             dtype=right_dtype or dtype,
         ),

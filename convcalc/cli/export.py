@@ -22,7 +22,7 @@ def export_command(
     from convcalc.cli.tables import emit
     from convcalc.readers.spec import write_spec
 
-    spec = write_spec(load(model, input=options.size_or_none(input)))
+    spec = write_spec(load(model, input=options.input_sizes(input)))
     if yaml:
         import yaml as writer
 

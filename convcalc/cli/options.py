@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convcalc.errors import UsageError
 
-Model = Annotated[str, typer.Argument(help="A zoo name, or a .keras, .json or .yaml file.")]
+if TYPE_CHECKING:
+    from convcalc.readers.sizes import Input
+
+Model = Annotated[
+    str,
+    typer.Argument(help="A zoo name, a model file, or file.py:function, whose function is run."),
+]
 InputSize = Annotated[
-    str | None, typer.Option("--input", "-i", help="Height x width x channels: 224x224x3.")
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        help="Height x width x channels: 224x224x3. Of several inputs: NAME=224x224x3, repeated.",
+    ),
 ]
 Batch = Annotated[int, typer.Option("--batch", "-b", help="Samples in a batch.")]
 Dtype = Annotated[str, typer.Option(help="float32, float16, bfloat16, float64, mixed_float16, ...")]
@@ -55,9 +66,25 @@ def sizes(text: str, what: str) -> tuple[int, ...]:
     return numbers
 
 
-def size_or_none(text: str | None) -> tuple[int, ...] | None:
-    """`sizes` of an input that may not be given."""
-    return None if text is None else sizes(text, "--input")
+def input_sizes(texts: list[str] | None) -> Input:
+    """What `--input` says: one size ("224x224x3"), or sizes by name ("image=224x224x3").
+
+    Raises:
+        UsageError: a size is none, or there are several and one has no name, or two the same.
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return sizes(texts[0], "--input")
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, separator, size = text.rpartition("=")
+        if not separator or not name:
+            raise UsageError(f"--input '{text}' does not say which input; write NAME={text}")
+        if name in found:
+            raise UsageError(f"--input gives two sizes for '{name}'")
+        found[name] = sizes(size, "--input")
+    return found
 
 
 def per_axis(text: str, what: str) -> Any:

@@ -21,6 +21,7 @@ from convcalc.ops import linear, merge, opaque, pooling, recurrent
 from convcalc.ops import normalization as norm
 from convcalc.ops import shape as shapes
 from convcalc.ops.base import Operator, frozen
+from convcalc.readers.sizes import Input, Size, by_name, laid_out
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
 MODELS = frozenset({"Sequential", "Functional", "Model"})
@@ -41,13 +42,13 @@ class Ref(str):
 def read_config(
     config: Mapping[str, Any] | str,
     name: str | None = None,
-    input: tuple[int, ...] | None = None,
+    input: Input = None,
 ) -> Network:
     """The network that a Keras configuration describes.
 
     `config` is what `model.to_json()` gives, as text or parsed, or the configuration of one layer.
-    `input` (height, width, channels) replaces the size of the one input; a single layer, a
-    Sequential model without an input, and sizes that are left open need it.
+    `input` (height, width, channels, or such sizes by the inputs' names) replaces the inputs'
+    sizes; a single layer, a Sequential model without an input, and sizes left open need it.
 
     Raises:
         ModelError: it is no Keras configuration, or does not fit together.
@@ -247,22 +248,19 @@ class Builder:
             self.seen = len(self.ops)
         return self.known[tensor]
 
-    def read(self, top: Layer, name: str | None, size: tuple[int, ...] | None) -> Network:
+    def read(self, top: Layer, name: str | None, given: Input) -> Network:
         """The network of the outermost configuration."""
         first = "channels_first" in data_formats(top)
-        self.resized = size is not None
+        self.resized = given is not None
         if not is_model(top):
             top = Layer(
                 "Sequential", {"layers": [{"class_name": top.type, "config": top.config}]}, top.name
             )
-        specs = [
-            (label, shape_spec(shape, dtype, label, size, first))
-            for label, shape, dtype in model_inputs(top, size)
-        ]
-        if size is not None and len(specs) != 1:
-            raise ModelError(f"'{top.name}' has {len(specs)} inputs; one size does not say which")
+        found = list(model_inputs(top))
+        sizes = by_name(given, [label for label, *_ in found], top.name)
         sources = []
-        for label, spec in specs:
+        for label, shape, dtype in found:
+            spec = shape_spec(shape, dtype, label, sizes.get(label), first)
             label = self.unique(label)
             self.inputs[label] = self.known[label] = spec
             sources.append(Ref(label))
@@ -500,9 +498,7 @@ def data_formats(layer: Layer) -> list[str]:
     return []
 
 
-def model_inputs(
-    model: Layer, size: tuple[int, ...] | None, depth: int = 0
-) -> Iterator[tuple[str, Any, Any]]:
+def model_inputs(model: Layer, depth: int = 0) -> Iterator[tuple[str, Any, Any]]:
     """(name, shape with batch, dtype) of each input of the outermost model."""
     if depth > MAX_DEPTH:
         raise ModelError(f"models are nested more than {MAX_DEPTH} levels deep at '{model.name}'")
@@ -520,12 +516,10 @@ def model_inputs(
     head = entries[0]
     shape = given_shape(head.config)
     if shape is None and is_model(head):
-        yield from model_inputs(head, size, depth + 1)
+        yield from model_inputs(head, depth + 1)
         return
     if shape is None:
         shape = model.config.get("build_input_shape") or model.build or head.build
-    if shape is None and size is not None:
-        shape = (None,) * (len(size) + 1)
     yield head.name if head.type == "InputLayer" else "input", shape, head.config.get("dtype")
 
 
@@ -534,14 +528,14 @@ def given_shape(config: Mapping[str, Any]) -> Any:
     return config.get("batch_shape") or config.get("batch_input_shape")
 
 
-def shape_spec(
-    shape: Any, dtype: Any, name: str, size: tuple[int, ...] | None, first: bool
-) -> TensorSpec:
+def shape_spec(shape: Any, dtype: Any, name: str, size: Size | None, first: bool) -> TensorSpec:
     """The spec of an input of that shape, or of `size`.
 
     Raises:
         ModelError: it is no shape, or sizes are open.
     """
+    if shape is None and size is not None:
+        shape = (None,) * (len(size) + 1)
     if shape is None:
         raise ModelError(f"input '{name}' has no shape; pass input=, e.g. (224, 224, 3)")
     if not isinstance(shape, (list, tuple)) or not shape:
@@ -553,7 +547,7 @@ def shape_spec(
     if size is not None:
         if len(size) != len(dims):
             raise ModelError(f"input '{name}' takes {len(dims)} sizes, got {len(size)}")
-        dims = (size[-1], *size[:-1]) if first and len(size) > 1 else tuple(size)
+        dims = laid_out(size, first)
     if None in dims:
         text = "x".join("?" if n is None else str(n) for n in dims)
         raise ModelError(

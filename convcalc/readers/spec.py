@@ -24,6 +24,7 @@ from convcalc.errors import ModelError
 from convcalc.network import MAX_OPS, Network, Op
 from convcalc.ops import Operator, attributes, create, find, operators
 from convcalc.ops.base import suggestion
+from convcalc.readers.sizes import Input, by_name, laid_out
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
 FORMAT = 1
@@ -36,8 +37,8 @@ def matches(config: Mapping[str, Any]) -> bool:
     return "layers" in config and "class_name" not in config
 
 
-def read_spec(config: Mapping[str, Any], *, input: tuple[int, ...] | None = None) -> Network:
-    """The network that a spec describes; `input` (height, width, channels) overrides its input.
+def read_spec(config: Mapping[str, Any], *, input: Input = None) -> Network:
+    """The network that a spec describes; `input` (without the batch) overrides its inputs' sizes.
 
     Raises:
         ModelError: the spec says something that cannot be; the message names the layer.
@@ -50,7 +51,7 @@ def read_spec(config: Mapping[str, Any], *, input: tuple[int, ...] | None = None
         raise ModelError("'layers' must be a list of at least one layer")
     if len(layers) > MAX_OPS:
         raise ModelError(f"a network has at most {MAX_OPS:,} layers")
-    inputs = read_inputs(config, layout == "channels_first", input)
+    inputs = read_inputs(config, name, layout == "channels_first", input)
     ops: list[Op] = []
     taken = set(inputs)
     previous = next(iter(inputs))
@@ -67,18 +68,16 @@ def read_spec(config: Mapping[str, Any], *, input: tuple[int, ...] | None = None
 
 
 def read_inputs(
-    config: Mapping[str, Any], channels_first: bool, given: tuple[int, ...] | None
+    config: Mapping[str, Any], network: str, channels_first: bool, given: Input
 ) -> dict[str, TensorSpec]:
     """The inputs by name, from `input` (one) or `inputs` (several)."""
-    raw = config.get("inputs", {"input": config.get("input", given)})
+    raw = config.get("inputs", {"input": config.get("input")})
     if not isinstance(raw, Mapping) or not raw:
         raise ModelError("'inputs' must map names to sizes, as in {image: [224, 224, 3]}")
-    if given is not None:
-        if len(raw) != 1:
-            raise ModelError(f"the network has {len(raw)} inputs; one size does not say which")
-        sizes = (given[-1], *given[:-1]) if channels_first else given
-        first = next(iter(raw.values()))
-        raw = {next(iter(raw)): {**first, "shape": sizes} if isinstance(first, dict) else sizes}
+    raw = {str(name): value for name, value in raw.items()}
+    for name, size in by_name(given, list(raw), network).items():
+        sizes, first = laid_out(size, channels_first), raw[name]
+        raw[name] = {**first, "shape": sizes} if isinstance(first, dict) else sizes
     found = {}
     for name, value in raw.items():
         entry = value if isinstance(value, Mapping) else {"shape": value}
@@ -88,7 +87,7 @@ def read_inputs(
             raise ModelError(f"input '{name}' has no sizes; write input: [height, width, channels]")
         if dtype != "float" and dtype not in DTYPE_BYTES:
             raise ModelError(f"input '{name}' has the unknown dtype {dtype!r}")
-        found[str(name)] = TensorSpec((1, *shape), dtype)
+        found[name] = TensorSpec((1, *shape), dtype)
     return found
 
 

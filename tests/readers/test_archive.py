@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from convcalc.errors import ModelError
-from convcalc.readers import MAX_BYTES, load
+from convcalc.readers import load
+from convcalc.readers.configuration import MAX_BYTES
 
 LAYER = {
     "class_name": "Conv2D",

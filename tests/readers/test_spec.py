@@ -117,7 +117,7 @@ def test_mistakes_are_named(config: dict[str, Any], message: str) -> None:
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\xff\xfe\x00", "is not text"),
+        (b"\xff\xfe\x00", "in no format that is read"),
         (b'{"layers": [', "is not valid JSON"),
         (b"layers: [a\n b: c", "is not valid YAML"),
         (b"just words", "holds no mapping"),
@@ -163,7 +163,7 @@ def test_the_schema_accepts_the_zoo_and_refuses_mistakes() -> None:
 
 
 def test_the_published_schema_is_the_operators_own() -> None:
-    path = Path(__file__).parent.parent / "docs" / "network.schema.json"
+    path = Path(__file__).parents[2] / "docs" / "network.schema.json"
     assert json.loads(path.read_text()) == convcalc.network_schema()
 
 

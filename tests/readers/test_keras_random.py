@@ -16,7 +16,7 @@ import pytest
 from convcalc.readers.keras import read_config
 
 keras = pytest.importorskip("keras")
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras_oracle  # noqa: E402
 from keras import layers as kl  # noqa: E402
 from keras.src.layers.convolutional.base_conv import BaseConv  # noqa: E402
