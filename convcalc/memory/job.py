@@ -1,0 +1,65 @@
+"""`Job`: what a network is asked to do, apart from the size of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convcalc.settings import DTYPES
+
+#: Slots that an optimizer keeps for each trainable variable, as Keras' and PyTorch's source make
+#: them (momentum is SGD with momentum; `none` updates nothing and keeps nothing).
+SLOTS = {
+    "none": 0,
+    "sgd": 0,
+    "momentum": 1,
+    "rmsprop": 1,
+    "adagrad": 1,
+    "lion": 1,
+    "adam": 2,
+    "adamw": 2,
+    "nadam": 2,
+    "lamb": 2,
+    "adadelta": 2,
+    "adamax": 2,
+    "ftrl": 2,
+}
+
+INFERENCE, TRAINING = "inference", "training"
+CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "mean_squared_error"
+LOSSES = (CROSS_ENTROPY, SQUARED_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that decides a program but the batch."""
+
+    mode: str = TRAINING
+    dtype: str = "float32"
+    optimizer: str = "sgd"
+    device: str = "gpu"
+    loss: str | None = None
+    """None: cross-entropy where the output is a softmax, else mean squared error."""
+
+    @property
+    def training(self) -> bool:
+        return self.mode == TRAINING
+
+    @property
+    def width(self) -> int:
+        """Bytes of an activation's element."""
+        return DTYPES[self.dtype]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether variables stay float32 while activations have 16 bits."""
+        return self.dtype.startswith("mixed_")
+
+    @property
+    def variable_width(self) -> int:
+        """Bytes of a variable's element."""
+        return 4 if self.mixed else self.width
+
+    @property
+    def slots(self) -> int:
+        """Optimizer variables for each trainable one."""
+        return SLOTS[self.optimizer] if self.training else 0

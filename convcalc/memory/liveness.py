@@ -1,0 +1,116 @@
+"""The one walk that turns a program and its order of execution into a timeline.
+
+A value's memory is taken when its operation starts and given back after its last reader: counted by
+references, as every framework's allocator sees it.  Views share memory; an operation that may work
+in place takes over the memory of a dying input of equal size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from convcalc.memory.program import Node, Program, Size, Value
+from convcalc.memory.timeline import Buffer, Step, Timeline
+
+
+class Block:
+    """One piece of memory and how many readers it still has."""
+
+    __slots__ = ("index", "readers", "size", "stays")
+
+    def __init__(self, index: int, size: Size, stays: bool) -> None:
+        self.index = index
+        self.size = size
+        self.readers = 0
+        self.stays = stays
+
+
+class Walk:
+    """Takes and gives back memory while operations start and finish."""
+
+    def __init__(self, program: Program, round_to: int = 1) -> None:
+        self.program = program
+        self.round_to = round_to
+        self.steps: list[Step] = []
+        self.events: list[tuple[int, int]] = []
+        self.made: list[tuple[Size, str, str, int]] = []
+        self.ends: list[int] = []
+        self.block: dict[Value, Block] = {}
+        self.scratch: dict[Node, list[Block]] = {}
+        self.step: dict[Node, int] = {}
+        held = set(program.held)
+        self.reads = {value: len(value.users) for node in program.nodes for value in node.outputs}
+        for value in held:
+            self.reads[value] = self.reads.get(value, 0) + 1
+        for value in program.resting:
+            self.block[value] = self.take(-1, value.size, value.kind, value.name, stays=True)
+
+    def take(self, step: int, size: Size, kind: str, name: str, stays: bool = False) -> Block:
+        """Memory for `size` bytes."""
+        block = Block(len(self.made), size, stays)
+        self.made.append((size, kind, name, step))
+        self.ends.append(-1)
+        self.events.append((step, block.index))
+        return block
+
+    def drop(self, step: int, block: Block, readers: int = 1) -> None:
+        """`readers` of a block are done; the last gives it back."""
+        block.readers -= readers
+        if block.readers <= 0 and not block.stays:
+            self.ends[block.index] = step
+            self.events.append((step, ~block.index))
+
+    def start(self, node: Node) -> None:
+        """Take memory for the outputs and the scratch of an operation."""
+        step = self.step[node] = len(self.steps)
+        self.steps.append(Step(node.primitive, node.layer, node.phase))
+        for place, value in enumerate(node.outputs):
+            block = self.reusable(node, value) if place == 0 else None
+            if block is None:
+                block = self.take(step, value.size, value.kind, value.name or repr(node))
+            # The operation itself holds its outputs until it has finished.
+            block.readers += self.reads[value] + 1
+            self.block[value] = block
+        self.scratch[node] = [
+            self.take(step, size, "workspace", repr(node)) for size in node.scratch
+        ]
+
+    def reusable(self, node: Node, value: Value) -> Block | None:
+        """An input's memory that the first output can have."""
+        if node.alias:
+            return self.block[node.inputs[0]]
+        for place in node.inplace:
+            operand = node.inputs[place]
+            block = self.block[operand]
+            # Whatever else reads it has finished: only this operation's own reference is left.
+            if block.readers == 1 and not block.stays and block.size == value.size:
+                return block
+        return None
+
+    def finish(self, node: Node) -> None:
+        """Give back the scratch, the inputs that nobody reads any more, and unread outputs."""
+        step = self.step[node]
+        for block in self.scratch.pop(node):
+            self.drop(step, block)
+        for value in dict.fromkeys(node.inputs):
+            self.drop(step, self.block[value])
+        for value in node.outputs:
+            self.drop(step, self.block[value])
+
+    def timeline(self) -> Timeline:
+        """What has happened."""
+        last = len(self.steps)
+        buffers = [
+            Buffer(size, kind, name, start, last if end < 0 else end)
+            for (size, kind, name, start), end in zip(self.made, self.ends, strict=True)
+        ]
+        return Timeline(self.steps, buffers, self.events, self.round_to)
+
+
+def walk(program: Program, order: Iterable[Node] | None = None, round_to: int = 1) -> Timeline:
+    """The timeline of a program whose operations run one after the other in `order`."""
+    walking = Walk(program, round_to)
+    for node in program.nodes if order is None else order:
+        walking.start(node)
+        walking.finish(node)
+    return walking.timeline()

@@ -1,0 +1,146 @@
+"""`Timeline`: which bytes live when, for any batch.
+
+Every buffer has ``fixed + batch * per_sample`` bytes and the order of events does not depend on the
+batch, so what is alive after each event is a straight line in the batch, and the peak the highest
+of them: a new batch is one cumulative sum, and the largest that fits is solved, not searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from convcalc.memory.program import KINDS, Size
+
+Ints = npt.NDArray[np.int64]
+
+
+class Step(NamedTuple):
+    """One primitive operation as it runs."""
+
+    primitive: str
+    layer: str
+    phase: str
+
+
+class Buffer(NamedTuple):
+    """One piece of memory, from the operation that takes it to the last that needs it."""
+
+    size: Size
+    kind: str
+    name: str
+    start: int
+    """The step that takes it; -1 if it is there before the first."""
+    end: int
+    """The step after which it is given back; the number of steps if it stays."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The buffers of one step of a program, and the events that take (+) and give back (-) them."""
+
+    steps: Sequence[Step]
+    buffers: Sequence[Buffer]
+    events: Sequence[tuple[int, int]]
+    """(step, buffer) if taken, (step, ~buffer) if given back, in order."""
+    round_to: int = 1
+    """The allocator rounds each buffer up to a multiple of this."""
+    resting: Size = field(default=Size(0))
+    """Bytes that are there all the time, and in no buffer."""
+
+    @cached_property
+    def _arrays(self) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+        fixed = np.array([buffer.size.fixed for buffer in self.buffers], np.int64)
+        per_sample = np.array([buffer.size.per_sample for buffer in self.buffers], np.int64)
+        coded = np.array([buffer for _, buffer in self.events], np.int64)
+        which = np.where(coded < 0, ~coded, coded)
+        sign = np.where(coded < 0, -1, 1)
+        steps = np.array([step for step, _ in self.events], np.int64)
+        return fixed, per_sample, which, sign, steps
+
+    @cached_property
+    def lines(self) -> tuple[Ints, Ints]:
+        """(fixed, per sample) bytes alive after each event, before rounding."""
+        fixed, per_sample, which, sign, _ = self._arrays
+        return (
+            np.cumsum(sign * fixed[which]) + self.resting.fixed,
+            np.cumsum(sign * per_sample[which]) + self.resting.per_sample,
+        )
+
+    def sizes(self, batch: int) -> Ints:
+        """Rounded bytes of each buffer."""
+        fixed, per_sample, *_ = self._arrays
+        exact = fixed + batch * per_sample
+        return exact if self.round_to == 1 else -(-exact // self.round_to) * self.round_to
+
+    def live(self, batch: int) -> Ints:
+        """Rounded bytes alive after each event."""
+        _, _, which, sign, _ = self._arrays
+        found: Ints = np.cumsum(sign * self.sizes(batch)[which]) + self.resting.at(batch)
+        return found
+
+    def peak(self, batch: int) -> int:
+        """The most rounded bytes that are alive at once."""
+        return int(self.live(batch).max())
+
+    def floor(self, batch: int) -> int:
+        """The most bytes that are alive at once, before rounding."""
+        fixed, per_sample = self.lines
+        return int((fixed + batch * per_sample).max())
+
+    def peak_event(self, batch: int) -> int:
+        """Which event reaches the peak."""
+        return int(self.live(batch).argmax())
+
+    def at(self, batch: int) -> Step | None:
+        """The step of the peak; None if nothing but what rests is ever alive."""
+        step = self.events[self.peak_event(batch)][0]
+        return self.steps[step] if 0 <= step < len(self.steps) else None
+
+    def alive(self, batch: int) -> list[tuple[Buffer, int]]:
+        """The buffers alive at the peak with their rounded bytes, largest first."""
+        last = self.peak_event(batch)
+        present: dict[int, None] = {}
+        for _, coded in self.events[: last + 1]:
+            if coded < 0:
+                present.pop(~coded, None)
+            else:
+                present[coded] = None
+        sizes = self.sizes(batch)
+        found = [(self.buffers[index], int(sizes[index])) for index in present]
+        return sorted(found, key=lambda pair: -pair[1])
+
+    def breakdown(self, batch: int) -> dict[str, int]:
+        """Rounded bytes at the peak by kind."""
+        found = dict.fromkeys(KINDS, 0)
+        for buffer, size in self.alive(batch):
+            found[buffer.kind] += size
+        return found
+
+    def by_kind(self, batch: int) -> dict[str, Ints]:
+        """Rounded bytes alive after each step, by kind; arrays as long as `steps` plus one.
+
+        The first entry is what rests before the first step.
+        """
+        _, _, which, sign, steps = self._arrays
+        deltas = sign * self.sizes(batch)[which]
+        kinds = np.array([KINDS.index(buffer.kind) for buffer in self.buffers], np.int64)[which]
+        table = np.zeros((len(KINDS), len(self.steps) + 1), np.int64)
+        np.add.at(table, (kinds, np.minimum(steps + 1, len(self.steps))), deltas)
+        return dict(zip(KINDS, np.cumsum(table, axis=1), strict=True))
+
+    def largest_batch(self, memory: int) -> int:
+        """The largest batch whose peak before rounding fits `memory` bytes; 0 if none does."""
+        fixed, per_sample = self.lines
+        room = memory - fixed
+        if room.min() < 0:
+            return 0
+        growing = per_sample > 0
+        if not growing.any():
+            raise ValueError("nothing in this timeline grows with the batch")
+        return int((room[growing] // per_sample[growing]).min())
