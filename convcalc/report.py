@@ -135,11 +135,18 @@ class Prediction(Model):
     """What an engine will allocate."""
 
     peak_bytes: int
+    """What the framework's allocator will report."""
     floor_bytes: int
+    """The live tensors alone: the least it can run in."""
     process_bytes: int | None
+    """What the device shows for the whole process; null where that makes no sense."""
+    process_interval: tuple[int, int] | None = None
     interval: tuple[int, int]
+    """Holds the measured peak nine times in ten."""
     at: str
+    """The op of the peak."""
     breakdown: dict[str, int]
+    """Bytes at the peak by kind."""
 
 
 @schema
@@ -149,6 +156,8 @@ class Memory(Model):
     textbook: Textbook
     inference: Prediction | None = None
     training: Prediction | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """Why a prediction is missing, or what it had to assume."""
 
 
 @schema

@@ -24,7 +24,7 @@ OPTIMIZERS = (
     *("adadelta", "adamax", "ftrl"),
 )
 
-ENGINES = ("textbook",)
+ENGINES = ("textbook", "tensorflow", "tensorflow-xla", "torch", "jax")
 DEVICES = ("gpu", "cpu")
 
 UNITS = {

@@ -97,6 +97,17 @@ def analyze(
         if total > INT64_MAX:
             raise ModelError(f"the total of {what} exceeds 2^63 - 1")
     uncounted = gaps(rows)
+    memory = Memory(
+        textbook=textbook(
+            [layer.name for layer in layers], [layer.output_bytes or 0 for layer in layers]
+        )
+    )
+    if engine != "textbook":
+        from convcalc.memory.predict import predict_both
+
+        memory.inference, memory.training, memory.notes = predict_both(
+            net, engine=engine, batch=batch, dtype=dtype, optimizer=optimizer, device=device
+        )
     return Report(
         status="partial" if uncounted else "complete",
         network=net.name,
@@ -114,11 +125,7 @@ def analyze(
         ],
         layers=layers,
         totals=totals,
-        memory=Memory(
-            textbook=textbook(
-                [layer.name for layer in layers], [layer.output_bytes or 0 for layer in layers]
-            )
-        ),
+        memory=memory,
         uncounted=uncounted,
     )
 

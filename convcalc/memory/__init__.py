@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
-from convcalc.memory.engines import plan
+from convcalc.memory.engines import Plan, plan
+from convcalc.memory.job import Job
+from convcalc.memory.predict import predict
 
-__all__ = ["plan"]
+__all__ = ["Job", "Plan", "plan", "predict"]

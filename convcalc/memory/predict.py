@@ -1,0 +1,72 @@
+"""From an engine's plan to the report's `Prediction`."""
+
+from __future__ import annotations
+
+from convcalc.errors import ModelError
+from convcalc.memory.engines import Plan, plan
+from convcalc.memory.intervals import interval
+from convcalc.memory.job import INFERENCE, TRAINING, Job
+from convcalc.network import Network
+from convcalc.report import Prediction
+
+
+def job_for(mode: str, dtype: str, optimizer: str, device: str, loss: str | None = None) -> Job:
+    """The job of a mode; what inference does not use does not tell two jobs apart."""
+    if mode == INFERENCE:
+        return Job(mode, dtype, "none", device)
+    return Job(mode, dtype, optimizer, device, loss)
+
+
+def predict(net: Network, engine: str, job: Job, batch: int) -> Prediction:
+    """What an engine will allocate for one step at a batch size.
+
+    Raises:
+        ModelError: a shape is unknown, or there is nothing to train.
+    """
+    return describe(plan(net, engine, job), engine, job, batch)
+
+
+def describe(made: Plan, engine: str, job: Job, batch: int) -> Prediction:
+    """A plan's figures at a batch size."""
+    timeline = made.timeline
+    peak, floor = made.allocate(batch), timeline.floor(batch)
+    process = None if made.process is None else made.process(batch)
+    breakdown = timeline.breakdown(batch)
+    # What the allocator hands out beyond the buffers: rounding, chunks that were not split, gaps.
+    breakdown["slack"] = peak - sum(breakdown.values())
+    step = timeline.at(batch)
+    return Prediction(
+        peak_bytes=peak,
+        floor_bytes=floor,
+        process_bytes=None if process is None else sum(process) // 2,
+        process_interval=process,
+        interval=interval(engine, job, peak, floor),
+        at="between steps" if step is None else f"{step.layer} ({step.primitive}, {step.phase})",
+        breakdown=breakdown,
+    )
+
+
+def predict_both(
+    net: Network, *, engine: str, batch: int, dtype: str, optimizer: str, device: str
+) -> tuple[Prediction | None, Prediction | None, list[str]]:
+    """Inference and training, and in words what stands against one of them.
+
+    Raises:
+        UsageError: a setting is unknown.
+    """
+    found: list[Prediction | None] = []
+    notes: dict[str, None] = {}
+    for mode in (INFERENCE, TRAINING):
+        job = job_for(mode, dtype, optimizer, device)
+        try:
+            made = plan(net, engine, job)
+        except ModelError as error:
+            found.append(None)
+            notes[f"no prediction of {mode}: {error}"] = None
+            continue
+        found.append(describe(made, engine, job, batch))
+        for name in sorted(made.assumed):
+            notes[f"'{name}' has no memory rule for {engine}: its inputs and outputs are taken"] = (
+                None
+            )
+    return found[0], found[1], list(notes)
