@@ -161,6 +161,66 @@ class Memory(Model):
 
 
 @schema
+class MemoryStep(Model):
+    """One primitive operation of a step; the first entry is what rests before it."""
+
+    primitive: str
+    layer: str
+    phase: str
+
+
+@schema
+class Alive(Model):
+    """One buffer at the peak."""
+
+    name: str
+    kind: str
+    bytes: int
+    start: int
+    """Index of the step that takes it (0: it is there before)."""
+    end: int
+    """Index of the last step that needs it."""
+
+
+@schema
+class LayerMemory(Model):
+    """What is alive at the peak of one layer."""
+
+    layer: str
+    bytes: int
+    kinds: dict[str, int]
+
+
+@schema
+class MemoryProfile(Model):
+    """Where the memory of one step goes and when, for one engine."""
+
+    network: str
+    engine: str
+    device: str
+    mode: str
+    batch: int
+    dtype: str
+    optimizer: str
+    prediction: Prediction
+    steps: list[MemoryStep]
+    bytes: dict[str, list[int]]
+    """Bytes by kind, the most during each of `steps`."""
+    peak_step: int
+    """Index of the step of the peak."""
+    fixed_bytes: int
+    """At the peak's step, whatever the batch."""
+    bytes_per_sample: int
+    """At the peak's step, for each sample of the batch."""
+    alive: list[Alive]
+    """What is there at the peak, largest first."""
+    layers: list[LayerMemory]
+    """The same by layer, largest first."""
+    assumed: list[str]
+    """Operators that the engine has no rule for."""
+
+
+@schema
 class Uncounted(Model):
     """What is not in the figures."""
 

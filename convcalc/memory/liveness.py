@@ -33,7 +33,7 @@ class Walk:
         self.round_to = round_to
         self.steps: list[Step] = []
         self.events: list[tuple[int, int]] = []
-        self.made: list[tuple[Size, str, str, int]] = []
+        self.made: list[tuple[Size, str, str, str, int]] = []
         self.ends: list[int] = []
         self.block: dict[Value, Block] = {}
         self.scratch: dict[Node, list[Block]] = {}
@@ -43,12 +43,16 @@ class Walk:
         for value in held:
             self.reads[value] = self.reads.get(value, 0) + 1
         for value in program.resting:
-            self.block[value] = self.take(-1, value.size, value.kind, value.name, stays=True)
+            self.block[value] = self.take(
+                -1, value.size, value.kind, value.name, value.layer, stays=True
+            )
 
-    def take(self, step: int, size: Size, kind: str, name: str, stays: bool = False) -> Block:
+    def take(
+        self, step: int, size: Size, kind: str, name: str, layer: str, stays: bool = False
+    ) -> Block:
         """Memory for `size` bytes."""
         block = Block(len(self.made), size, stays)
-        self.made.append((size, kind, name, step))
+        self.made.append((size, kind, name, layer, step))
         self.ends.append(-1)
         self.events.append((step, block.index))
         return block
@@ -67,12 +71,14 @@ class Walk:
         for place, value in enumerate(node.outputs):
             block = self.reusable(node, value) if place == 0 else None
             if block is None:
-                block = self.take(step, value.size, value.kind, value.name or repr(node))
+                name = value.name or f"{node.layer}:{node.primitive}"
+                block = self.take(step, value.size, value.kind, name, node.layer)
             # The operation itself holds its outputs until it has finished.
             block.readers += self.reads[value] + 1
             self.block[value] = block
         self.scratch[node] = [
-            self.take(step, size, "workspace", repr(node)) for size in node.scratch
+            self.take(step, size, "workspace", f"{node.layer}:{node.primitive}", node.layer)
+            for size in node.scratch
         ]
 
     def reusable(self, node: Node, value: Value) -> Block | None:
@@ -101,8 +107,8 @@ class Walk:
         """What has happened."""
         last = len(self.steps)
         buffers = [
-            Buffer(size, kind, name, start, last if end < 0 else end)
-            for (size, kind, name, start), end in zip(self.made, self.ends, strict=True)
+            Buffer(size, kind, name, layer, start, last if end < 0 else end)
+            for (size, kind, name, layer, start), end in zip(self.made, self.ends, strict=True)
         ]
         return Timeline(self.steps, buffers, self.events, self.round_to)
 

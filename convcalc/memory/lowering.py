@@ -262,29 +262,39 @@ class Lowering:
         """Variables, optimizer slots, inputs and labels."""
         job, resting = self.job, self.program.resting
         frozen = {op.weights for op in self.net.ops if not op.trainable}
+        owner = {op.weights: op.layer for op in reversed(self.net.ops)}
         for key, params in self.net.params.items():
             made = self.variables[key] = {}
             for param in params:
                 spec = TensorSpec(param.shape, param.dtype, None)
-                value = Value(spec, job.variable_width, "weights", f"{key}/{param.name}")
+                name = f"{key}/{param.name}"
+                value = Value(spec, job.variable_width, "weights", name, owner[key])
                 made[param.name] = value
                 resting.append(value)
                 if job.training and param.trainable and key not in frozen:
                     self.trainable.add(value)
-        for key, made in self.variables.items():
-            for name, value in made.items():
+        for made in self.variables.values():
+            for value in made.values():
                 if value in self.trainable:
                     self.slots[value] = [
-                        Value(value.spec, job.variable_width, "optimizer", f"{key}/{name}/{slot}")
+                        Value(
+                            value.spec,
+                            job.variable_width,
+                            "optimizer",
+                            f"{value.name}/slot {slot + 1}",
+                            value.layer,
+                        )
                         for slot in range(job.slots)
                     ]
                     resting.extend(self.slots[value])
         for name, spec in self.net.inputs.items():
-            self.values[name] = Value(spec, job.width, "inputs", name)
+            self.values[name] = Value(spec, job.width, "inputs", name, name)
             resting.append(self.values[name])
         if job.training:
             for name in dict.fromkeys(self.net.outputs):
-                label = Value(self.net.tensors[name], job.width, "inputs", f"labels of {name}")
+                label = Value(
+                    self.net.tensors[name], job.width, "inputs", f"labels of {name}", "labels"
+                )
                 self.labels[name] = label
                 resting.append(label)
 

@@ -32,14 +32,18 @@ class Size(NamedTuple):
 class Value:
     """One tensor between primitive operations; without batch axis in `spec` it has a fixed size."""
 
-    __slots__ = ("kind", "name", "node", "size", "spec", "users")
+    __slots__ = ("kind", "layer", "name", "node", "size", "spec", "users")
 
-    def __init__(self, spec: TensorSpec, width: int, kind: str, name: str = "") -> None:
+    def __init__(
+        self, spec: TensorSpec, width: int, kind: str, name: str = "", layer: str = ""
+    ) -> None:
         each = spec.elements * (width if spec.dtype == "float" else DTYPE_BYTES[spec.dtype])
         self.spec = spec
         self.size = Size(each) if spec.batch_axis is None else Size(0, each)
         self.kind = kind
         self.name = name
+        self.layer = layer
+        """Whose it is; of a value that an operation makes: that operation's layer."""
         self.node: Node | None = None
         """What makes it; None for what is there before the step."""
         self.users: list[Node] = []
@@ -123,5 +127,6 @@ class Program:
             value.users.append(node)
         for value in outputs:
             value.node = node
+            value.layer = value.layer or layer
         self.nodes.append(node)
         return node

@@ -34,6 +34,7 @@ class Buffer(NamedTuple):
     size: Size
     kind: str
     name: str
+    layer: str
     start: int
     """The step that takes it; -1 if it is there before the first."""
     end: int
@@ -122,17 +123,32 @@ class Timeline:
             found[buffer.kind] += size
         return found
 
-    def by_kind(self, batch: int) -> dict[str, Ints]:
-        """Rounded bytes alive after each step, by kind; arrays as long as `steps` plus one.
+    @cached_property
+    def marks(self) -> Ints:
+        """The event after which each step holds the most; the first entry is what rests before."""
+        taken = [-1] * (len(self.steps) + 1)
+        first = [-1] * (len(self.steps) + 1)
+        for event, (step, coded) in enumerate(self.events):
+            if coded >= 0:
+                taken[step + 1] = event
+            elif first[step + 1] < 0:
+                first[step + 1] = event
+        for place in range(1, len(taken)):
+            if taken[place] < 0:
+                # It takes nothing: what counts is there before it gives something back.
+                taken[place] = first[place] - 1 if first[place] > 0 else taken[place - 1]
+        return np.array(taken, np.int64)
 
-        The first entry is what rests before the first step.
-        """
-        _, _, which, sign, steps = self._arrays
+    def by_kind(self, batch: int) -> dict[str, Ints]:
+        """The most rounded bytes alive during each step, by kind; before it what rests before."""
+        _, _, which, sign, _ = self._arrays
         deltas = sign * self.sizes(batch)[which]
         kinds = np.array([KINDS.index(buffer.kind) for buffer in self.buffers], np.int64)[which]
-        table = np.zeros((len(KINDS), len(self.steps) + 1), np.int64)
-        np.add.at(table, (kinds, np.minimum(steps + 1, len(self.steps))), deltas)
-        return dict(zip(KINDS, np.cumsum(table, axis=1), strict=True))
+        found = {}
+        for place, kind in enumerate(KINDS):
+            total = np.concatenate([np.cumsum(np.where(kinds == place, deltas, 0)), [0]])
+            found[kind] = total[self.marks]  # no event at all: the zero at the end
+        return found
 
     def largest_batch(self, memory: int) -> int:
         """The largest batch whose peak before rounding fits `memory` bytes; 0 if none does."""

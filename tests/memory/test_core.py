@@ -152,9 +152,12 @@ def test_rounding_is_each_buffers():
     assert timeline.floor(1) == 24
 
 
-def test_kinds_by_step_end_where_they_began():
+def test_kinds_by_step_add_up_to_the_peak():
     timeline = plan(network(dense_layer(5), RELU, dense_layer(2)), optimizer="momentum")
     series = timeline.by_kind(3)
     total = sum(series.values())
-    assert total[0] == total[-1] == timeline.live(3)[-1]
-    assert total.max() <= timeline.peak(3)
+    assert len(total) == len(timeline.steps) + 1
+    assert total[0] == timeline.live(3)[-1]
+    assert total.max() == timeline.peak(3)
+    step = timeline.events[timeline.peak_event(3)][0]
+    assert {kind: int(bytes[step + 1]) for kind, bytes in series.items()} == timeline.breakdown(3)
