@@ -57,7 +57,11 @@ EXAMPLES = [
         )
     ),
     Example("conv", {"filters": 8, "kernel": 3, "channels_first": True}, image_first),
+    Example("conv", {"filters": 8, "kernel": 3}, lambda h, w: [(1, h, w, 12), (3, 3, 12, 8), (8,)]),
     Example("depthwise_conv", {"kernel": 3, "multiplier": 2, "padding": "same"}, image),
+    Example(
+        "conv_transpose", {"filters": 8, "kernel": 3}, lambda h, w: [(1, h, w, 2), (3, 3, 8, 2)]
+    ),
     *(
         Example("conv_transpose", {"filters": 8, "kernel": [3, 5], "stride": [4, 2], **more}, image)
         for more in (
@@ -84,6 +88,10 @@ EXAMPLES = [
     Example("attention", {"heads": 2, "key_dim": 6}, tokens),
     Example("attention", {"heads": 2, "key_dim": 6}, lambda h, w: [(1, h, 12), (1, w, 12)]),
     Example("attention", {"heads": 4, "key_dim": 3, "kv_heads": 2}, image),
+    Example(
+        "scaled_dot_product", {}, lambda h, w: [(1, 4, h, 8), (1, 4, w, 8), (1, 4, w, 6), (h, w)]
+    ),
+    Example("scaled_dot_product", {}, lambda h, w: [(1, 4, h, 8), (1, 2, w, 8), (1, 2, w, 6)]),
     Example("embedding", {"rows": 9, "width": 4}, lambda h, w: [(1, h)]),
     Example("dot", {"axes": [1, 1]}, lambda h, w: [(1, h, 3), (1, h, 4)]),
     *(Example("activation", {"function": f}, image) for f in ("relu", "softmax", "gelu")),
@@ -110,6 +118,7 @@ EXAMPLES = [
     Example("add", {}, lambda h, w: [(1, h, w, 4), (1, 1, 1, 4)]),
     Example("multiply", {}, lambda h, w: [(1, 1, 1, 4), (1, h, w, 4)]),
     Example("add", {}, lambda h, w: [(1, h, w, 4), (w, 1)]),
+    Example("combine", {"name": "less", "dtype": "bool"}, two_images),
     Example("concat", {}, two_images),
     Example("concat", {"axis": 1}, lambda h, w: [(1, h, w, 4), (1, w, w, 4), (1, 5, w, 4)]),
     Example("batch_norm", {}, image),
@@ -125,6 +134,9 @@ EXAMPLES = [
     *(
         Example("recurrent", {"cell": cell, "units": 5, "sequences": True}, tokens)
         for cell in ("lstm", "gru", "simple")
+    ),
+    Example(
+        "recurrent", {"cell": "lstm", "units": 5, "second_bias": True}, lambda h, w: [(w, h, 4)]
     ),
     Example("flatten", {}, image),
     Example("reshape", {"shape": [-1, 12]}, image),
@@ -153,7 +165,10 @@ EXAMPLES = [
             ("sum", None, False),
         )
     ),
+    Example("gather", {"shape": [1, 3, 4], "dtype": "int64"}, two_images),
+    Example("gather", {"shape": [3, 4], "batch_axis": None}, lambda h, w: [(h, w)]),
     Example("opaque", {"name": "Unknown", "shapes": [[3, 4], None]}, image),
+    Example("opaque", {"name": "Unknown", "shapes": [[1, 3, 4]], "whole": True}, image),
     Example("constant", {"shape": [3, 4], "stored": True}, lambda h, w: []),
 ]
 

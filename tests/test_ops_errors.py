@@ -118,6 +118,7 @@ COUNTED: list[tuple[str, dict[str, Any], tuple[str, ...], tuple[tuple[int, ...],
     ("expand_dims", {"axis": 1}, ("axis",), (IMAGE,)),
     ("pad", {"padding": 1}, ("padding",), (IMAGE,)),
     ("crop", {"cropping": 1}, ("cropping",), (IMAGE,)),
+    ("gather", {"shape": [1, 2]}, ("shape",), (IMAGE,)),
     ("constant", {"shape": [2]}, ("shape",), ()),
 ]
 
@@ -220,7 +221,12 @@ def test_values_that_are_no_counts(
         ("batch_norm", {"axis": 4}, (), "axis 4 is outside the 4 axes"),
         ("recurrent", {"cell": "lsmt", "units": 3}, ((1, 5, 8),), "cell 'lsmt' is none of"),
         ("global_pool", {"kind": "avg"}, (), "kind 'avg' is none of"),
-        ("conv", {"filters": 4, "kernel": 3}, (IMAGE, IMAGE), "takes 1 inputs, not 2"),
+        ("dense", {"units": 4}, (IMAGE, IMAGE), "takes 1 inputs, not 2"),
+        ("combine", {"name": "less", "dtype": "boool"}, (), "did you mean 'bool'?"),
+        ("gather", {"shape": [1, 2], "dtype": "int65"}, (), "did you mean 'int64'?"),
+        ("gather", {"shape": [1, 2], "batch_axis": 2}, (), "axis 2 is outside the 2 axes"),
+        ("scaled_dot_product", {}, ((1, 4, 8), (1, 5, 7), (1, 5, 8)), "different widths"),
+        ("scaled_dot_product", {}, ((1, 4, 8), (1, 5, 8), (1, 6, 8)), "different lengths"),
     ],
 )
 def test_what_does_not_fit_is_said(

@@ -100,10 +100,10 @@ REGISTRY: dict[str, type[Operator]] = {}
 FAMILIES = {
     "activation": ("activation", "prelu", "dropout", "noise", "identity", "cast", "function"),
     "convolution": ("conv", "depthwise_conv", "conv_transpose"),
-    "linear": ("dense", "matmul", "attention", "embedding", "dot"),
+    "linear": ("dense", "matmul", "attention", "scaled_dot_product", "embedding", "dot"),
     "merge": (
         *("add", "subtract", "multiply", "divide", "maximum", "minimum", "average", "power"),
-        "concat",
+        *("combine", "concat"),
     ),
     "normalization": (
         *("batch_norm", "layer_norm", "group_norm", "rms_norm", "unit_norm", "rescale"),
@@ -115,7 +115,7 @@ FAMILIES = {
     "shape": (
         *("flatten", "reshape", "permute", "repeat", "expand_dims", "squeeze", "slice", "split"),
         *("pad", "crop", "upsample", "resize", "space_to_depth", "depth_to_space"),
-        *("channel_shuffle", "reduce"),
+        *("channel_shuffle", "reduce", "gather"),
     ),
 }
 

@@ -60,9 +60,18 @@ def grouped(channels: Any, filters: Any, groups: Any) -> Any:
     return channels // groups
 
 
-@operator("conv")
+def external(inputs: Sequence[TensorSpec]) -> list[Views]:
+    """Views of a kernel and a bias that come in: each place of the output uses them all."""
+    return [(None,) * len(inputs[0].dims) for _ in inputs[1:]]
+
+
+@operator("conv", inputs=(1, 3))
 class Conv(Operator):
-    """A convolution with `filters` kernels; rank from the input."""
+    """A convolution with `filters` kernels; rank from the input.
+
+    A second input is a kernel that something else makes (standardized weights, dynamic filters),
+    a third its bias; then the op stores nothing.
+    """
 
     filters: int
     kernel: Any
@@ -85,7 +94,7 @@ class Conv(Operator):
         return (*per_axis(self.kernel, len(sizes), "kernel"), seen, self.filters)
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
-        (x,) = inputs
+        x = inputs[0]
         positive(self.filters, "filters")
         self.kernel_shape(x)
         spatial = [slide.output for slide in self.slides(x)]
@@ -93,6 +102,8 @@ class Conv(Operator):
         return (x._replace(shape=shape),)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:
+        if len(inputs) > 1:
+            return ()
         kernel = Param("kernel", self.kernel_shape(inputs[0]))
         return (kernel, Param("bias", (self.filters,))) if self.bias else (kernel,)
 
@@ -108,7 +119,7 @@ class Conv(Operator):
         rank = len(found) + 2
         first = 2 if self.channels_first else 1
         views = [View(first + i, s.extent, s.stride, s.before) for i, s in enumerate(found)]
-        return [window_views(rank, self.channels_first, views, None)]
+        return [window_views(rank, self.channels_first, views, None), *external(inputs)]
 
 
 @operator("depthwise_conv")
@@ -161,7 +172,7 @@ class DepthwiseConv(Operator):
         return [(*views[:axis], own, *views[axis + 1 :])]
 
 
-@operator("conv_transpose")
+@operator("conv_transpose", inputs=(1, 3))
 class ConvTranspose(Operator):
     """The transpose of a convolution: each input adds its kernel, `stride` apart, to the output.
 
@@ -169,7 +180,8 @@ class ConvTranspose(Operator):
     "valid" keeps them, and makes them n * s if the kernel is smaller than the stride; "same" keeps
     n * s; numbers are cropped, as PyTorch and ONNX do.  `output_padding` adds positions behind;
     with "same" and "valid" Keras' rule: (n - 1) * s + d * (k - 1) + 1 - 2 * pad + output_padding.
-    `output_shape` (ONNX) names the spatial sizes instead.
+    `output_shape` (ONNX) names the spatial sizes instead.  A second and a third input are kernel
+    and bias, as in `Conv`.
     """
 
     filters: int
@@ -237,7 +249,7 @@ class ConvTranspose(Operator):
         return tuple(result)
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
-        (x,) = inputs
+        x = inputs[0]
         positive(self.filters, "filters")
         _, channels = split(x, self.channels_first, "a transposed convolution")
         grouped(channels, self.filters, self.groups)
@@ -246,6 +258,8 @@ class ConvTranspose(Operator):
         return (x._replace(shape=shape),)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:
+        if len(inputs) > 1:
+            return ()
         sizes, channels = split(inputs[0], self.channels_first, "a transposed convolution")
         window = per_axis(self.kernel, len(sizes), "kernel")
         kernel = Param("kernel", (*window, self.filters // self.groups, channels))
@@ -273,4 +287,4 @@ class ConvTranspose(Operator):
                 zip(found, kernel, stride, dilation, strict=True)
             )
         ]
-        return [window_views(rank, self.channels_first, views, None)]
+        return [window_views(rank, self.channels_first, views, None), *external(inputs)]

@@ -179,6 +179,51 @@ class Attention(Operator):
         return [(View(0), *rest) for _ in inputs]
 
 
+@operator("scaled_dot_product", inputs=(3, 4))
+class ScaledDotProduct(Operator):
+    """``softmax(Q K^T) V`` alone, as one kernel that keeps no scores; the projections are apart.
+
+    Inputs: query (..., T, d), key (..., S, d), value (..., S, e) and perhaps a mask.  Fewer heads
+    of key and value than of query (axis -3) are shared among them.
+    """
+
+    dropout: float = 0.0
+
+    def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        query, key, value = inputs[:3]
+        for spec in (query, key, value):
+            with_rank(spec, 3, "attention")
+        if not holds_everywhere(query.dims[-1] == key.dims[-1]):
+            raise ShapeError(f"query {query} and key {key} have different widths")
+        if not holds_everywhere(key.dims[-2] == value.dims[-2]):
+            raise ShapeError(f"key {key} and value {value} have different lengths")
+        return (query._replace(shape=(*query.dims[:-1], value.dims[-1])),)
+
+    def macs(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
+        """Each of T queries meets each of S keys, then each of S values."""
+        query, key, value = inputs[:3]
+        return product((*query.dims[:-1], key.dims[-2], query.dims[-1] + value.dims[-1]))
+
+    def elementwise(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
+        """The softmax: three operations a score."""
+        return product((3, *inputs[0].dims[:-1], inputs[1].dims[-2]))
+
+    def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
+        """Batch and heads stay where they are, where they are as many."""
+        lead = len(outputs[0].dims) - 2
+        return [
+            tuple(
+                View(axis)
+                if axis < lead
+                and len(spec.dims) == lead + 2
+                and holds_everywhere(spec.dims[axis] == outputs[0].dims[axis])
+                else None
+                for axis in range(lead + 2)
+            )
+            for spec in inputs
+        ]
+
+
 @operator("embedding")
 class Embedding(Operator):
     """A table of `rows` vectors of `width`, looked up by integers."""

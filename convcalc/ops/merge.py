@@ -8,9 +8,9 @@ from typing import Any
 
 from convcalc.arithmetic import holds_everywhere, product, total
 from convcalc.errors import ShapeError
-from convcalc.ops.base import Operator, View, Views, axis_of, operator
+from convcalc.ops.base import Operator, View, Views, axis_of, operator, suggestion
 from convcalc.ops.linear import broadcast
-from convcalc.tensors import TensorSpec
+from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
 
 class Broadcasting(Operator):
@@ -68,6 +68,19 @@ class Average(Broadcasting):
 @operator("power", inputs=(2, 2))
 class Power(Broadcasting):
     """The first to the power of the second."""
+
+
+@operator("combine", inputs=(1, None))
+class Combine(Broadcasting):
+    """Any other function of elements that meet, by its name: where, lerp, a comparison."""
+
+    name: str
+    dtype: str = "float"
+
+    def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        if self.dtype != "float" and self.dtype not in DTYPE_BYTES:
+            raise ShapeError(f"unknown dtype '{self.dtype}'{suggestion(self.dtype, DTYPE_BYTES)}")
+        return (Broadcasting.outputs(self, *inputs)[0]._replace(dtype=self.dtype),)
 
 
 @operator("concat", inputs=(1, None))

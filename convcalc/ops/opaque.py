@@ -13,13 +13,17 @@ from convcalc.tensors import TensorSpec
 class Opaque(Operator):
     """An operator called `name` of which at most the output shapes are known.
 
-    `shapes` are shapes without the batch axis, one for each output; None where unknown.
+    `shapes` are shapes without the batch axis, one for each output; None where unknown.  With
+    `whole` they have all axes, for a batch of one.
     """
 
     name: str
     shapes: Any = (None,)
+    whole: bool = False
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        if self.whole:
+            return tuple(TensorSpec(shape) for shape in self.shapes)
         lead = inputs[0].dims[0] if inputs and inputs[0].known else 1
         return tuple(TensorSpec(None if shape is None else (lead, *shape)) for shape in self.shapes)
 

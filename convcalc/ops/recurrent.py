@@ -18,7 +18,8 @@ GATES = {"simple": 1, "gru": 3, "lstm": 4}
 class Recurrent(Operator):
     """An LSTM, GRU or simple RNN: gates * ((inputs + units) * units + biases) parameters.
 
-    `reset_after` gives a GRU its second bias (Keras' default, cuDNN's form).
+    `reset_after` gives a GRU its second bias (Keras' default, cuDNN's form), `second_bias` any cell
+    (PyTorch).
     """
 
     cell: str
@@ -26,6 +27,7 @@ class Recurrent(Operator):
     sequences: bool = False
     bias: bool = True
     reset_after: bool = True
+    second_bias: bool = False
 
     def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
         dims = with_rank(inputs[0], 3, "a recurrent layer")
@@ -42,17 +44,17 @@ class Recurrent(Operator):
             Param("recurrent_kernel", (self.units, width)),
         ]
         if self.bias:
-            twice = self.cell == "gru" and self.reset_after
+            twice = self.second_bias or (self.cell == "gru" and self.reset_after)
             found.append(Param("bias", (2, width) if twice else (width,)))
         return tuple(found)
 
     def macs(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
-        features = inputs[0].dims[-1]
-        steps = inputs[0].dims[1]
-        return product((steps, GATES[self.cell] * self.units, features + self.units))
+        # Samples may have been folded into the batch axis: the rows of a picture, one by one.
+        rows, steps, features = inputs[0].dims
+        return product((rows, steps, GATES[self.cell] * self.units, features + self.units))
 
     def elementwise(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
-        return product((inputs[0].dims[1], 2 * GATES[self.cell], self.units))
+        return product((*inputs[0].dims[:2], 2 * GATES[self.cell], self.units))
 
     def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
         return [(View(0), *(None,) * (len(outputs[0].dims) - 1))]

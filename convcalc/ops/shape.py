@@ -18,9 +18,10 @@ from convcalc.ops.base import (
     operator,
     per_axis,
     positive,
+    suggestion,
 )
 from convcalc.ops.convolution import split, window_views
-from convcalc.tensors import TensorSpec
+from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
 
 class Rearrange(Operator):
@@ -81,6 +82,35 @@ class Reshape(Rearrange):
                 return axis
             seen = seen * size
         return 0
+
+
+@operator("gather", inputs=(1, None))
+class Gather(Operator):
+    """Elements of the inputs at other places, some of them often, some not at all.
+
+    Indexing, rolling, repeating, cutting into patches, writing into a part: nothing is computed.
+    `shape` has all axes, for a batch of one; `batch_axis` says which of them grows with the batch.
+    """
+
+    shape: Any
+    batch_axis: Any = 0
+    dtype: str = "float"
+
+    def outputs(self, *inputs: TensorSpec) -> tuple[TensorSpec, ...]:
+        shape = listed(self.shape, "shape")
+        if self.batch_axis is not None:
+            axis_of(self.batch_axis, len(shape))
+        if self.dtype != "float" and self.dtype not in DTYPE_BYTES:
+            raise ShapeError(f"unknown dtype '{self.dtype}'{suggestion(self.dtype, DTYPE_BYTES)}")
+        return (TensorSpec(shape, self.dtype, self.batch_axis),)
+
+    def views(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Views]:
+        rest = (None,) * len(outputs[0].dims)
+        kept = 0 if self.batch_axis == 0 else None
+        return [
+            (View(0), *rest[1:]) if spec.batch_axis == kept == 0 and rest else rest
+            for spec in inputs
+        ]
 
 
 @operator("permute")
