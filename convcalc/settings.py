@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+from convcalc.arithmetic import INT64_MAX
 from convcalc.errors import UsageError
 from convcalc.ops.base import suggestion
 
@@ -40,6 +41,17 @@ UNITS = {
     "tib": 2**40,
 }
 COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def check_batch(batch: int) -> int:
+    """`batch` if it is a number of samples.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if type(batch) is not int or not 1 <= batch <= INT64_MAX:
+        raise UsageError(f"batch must be a positive integer, got {batch!r}")
+    return batch
 
 
 def choose(value: str, known: object, what: str) -> str:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from convcalc.analysis.receptive_field import AxisField, receptive_fields
 from convcalc.analysis.textbook import textbook
 from convcalc.arithmetic import INT64_MAX, product
-from convcalc.errors import ModelError, UsageError
+from convcalc.errors import ModelError
 from convcalc.network import Network, Op
 from convcalc.report import (
     Input,
@@ -21,7 +21,7 @@ from convcalc.report import (
     Totals,
     Uncounted,
 )
-from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS, choose
+from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS, check_batch, choose
 
 
 @dataclass(slots=True)
@@ -54,8 +54,7 @@ def analyze(
         UsageError: a setting is unknown or makes no sense.
         ModelError: a total does not fit 64 bits.
     """
-    if type(batch) is not int or not 1 <= batch <= INT64_MAX:
-        raise UsageError(f"batch must be a positive integer, got {batch!r}")
+    check_batch(batch)
     width = DTYPES[choose(dtype, DTYPES, "dtype")]
     choose(optimizer, OPTIMIZERS, "optimizer")
     choose(engine, ENGINES, "engine")

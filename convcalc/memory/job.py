@@ -26,6 +26,7 @@ SLOTS = {
 
 INFERENCE, TRAINING = "inference", "training"
 CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "mean_squared_error"
+MODES = (INFERENCE, TRAINING)
 LOSSES = (CROSS_ENTROPY, SQUARED_ERROR)
 
 

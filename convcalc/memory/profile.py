@@ -11,14 +11,17 @@ from convcalc.memory.program import KINDS
 from convcalc.memory.timeline import Timeline
 from convcalc.network import Network
 from convcalc.report import Alive, LayerMemory, MemoryProfile, MemoryStep
+from convcalc.settings import check_batch
 
 
 def profile(net: Network, engine: str, job: Job, batch: int) -> MemoryProfile:
     """Where the memory of one step goes, and when.
 
     Raises:
+        UsageError: the batch is not a number of samples.
         ModelError: a shape is unknown, or there is nothing to train.
     """
+    check_batch(batch)
     made = plan(net, engine, job)
     timeline = made.timeline
     series = timeline.by_kind(batch)
