@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convcalc.network import Network
 
 FRAMEWORKS = ("tensorflow", "torch", "jax")
 MODES = ("inference", "training")
@@ -45,6 +48,8 @@ class Request:
     """"crossentropy" or "mse"; None: by the output, see `loss_of`."""
     values: bool = False
     """Compare a single convolution's output with `convcalc.reference`."""
+    flops: bool = False
+    """Also ask the framework for the floating-point operations of an inference."""
     memory_limit: int | None = None
     """Bytes at which the allocator gives up, where it can be told."""
     timeout: float = 600.0
@@ -96,7 +101,7 @@ class Measurement:
     resting_bytes: int | None = None
     """In use between two steps: variables, slots, inputs, labels."""
     flops: int | None = None
-    """Of the whole step, where the framework counts them."""
+    """Floating-point operations of the whole batch, where the framework counts them."""
     timeline: list[Event] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     """Threads, allocator settings, loss: whatever moves the figure."""
@@ -114,6 +119,12 @@ class Measurement:
         """The measurement that `to_json` wrote."""
         events = [Event(**event) for event in data["timeline"]]
         return cls(**{**data, "timeline": events})
+
+
+def loss_of(net: Network) -> str:
+    """The loss that a network is trained with: cross-entropy where it ends in a softmax."""
+    last = next((op.operator for op in net.ops if op.name == net.outputs[0]), None)
+    return "crossentropy" if getattr(last, "function", None) == "softmax" else "mse"
 
 
 def median(values: list[int]) -> int:
