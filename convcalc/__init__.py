@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 from convcalc.errors import ConvcalcError, MissingExtra, ModelError, ShapeError, UsageError
 from convcalc.readers import load
+from convcalc.readers.custom import register_layer
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "analyze",
     "load",
     "network_schema",
+    "register_layer",
 ]
 
 
