@@ -98,7 +98,7 @@ def described(
             inputs=tuple(map(placed, part.inputs)),
             layer=op.layer,
             layer_type=op.layer_type,
-            weights=f"{op.weights}/{part.name}",
+            weights=f"{op.weights}/{part.weights}",
             trainable=op.trainable and part.trainable,
         )
         for part in parts

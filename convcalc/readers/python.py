@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import redirect_stdout, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from convcalc.errors import ConvcalcError, ModelError
@@ -15,8 +15,8 @@ from convcalc.errors import ConvcalcError, ModelError
 def call(path: Path, function: str) -> Any:
     """What the function in the file returns when it is called without arguments.
 
-    The file is imported in this process under its own name; its directory can be imported from
-    while it runs, as if it were started as a script.
+    The file is run in this process; its directory can be imported from meanwhile, as if it were
+    started as a script, and what it prints goes to stderr.
 
     Raises:
         ModelError: there is no such file or function, or their code raises: the message names the
@@ -24,43 +24,40 @@ def call(path: Path, function: str) -> Any:
     """
     if not path.is_file():
         raise ModelError(f"'{path}' is no file")
-    spec = spec_from_file_location(path.stem, path)
+    # A name of its own: a file called keras.py must not stand in for Keras.
+    name = f"__convcalc_{path.stem}__"
+    spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     folder = str(path.parent.resolve())
     sys.path.insert(0, folder)
-    # Classes of the file look each other up here (dataclasses, pickling, typing).
-    before = sys.modules.get(path.stem)
-    sys.modules[path.stem] = module
+    # It stays: classes of the file, and what traces them later, look it up here.
+    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-        build = getattr(module, function, None)
-        if not callable(build):
-            raise ModelError(f"'{path}' has no function '{function}'")
-        return build()
+        with redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+            build = getattr(module, function, None)
+            if not callable(build):
+                raise ModelError(f"'{path}' has no function '{function}'")
+            return build()
     except ConvcalcError:
         raise
     except (Exception, SystemExit) as error:
-        line = line_in(error.__traceback__, path)
-        if isinstance(error, SyntaxError):
-            line = error.lineno
+        line = error.lineno if isinstance(error, SyntaxError) else line_in(error, path)
         where = f"'{path}', line {line}" if line else f"'{path}'"
         said = " ".join(traceback.format_exception_only(error)[-1].split())
         raise ModelError(f"{where}: {said}") from error
     finally:
-        sys.path.remove(folder)
-        if before is None:
-            del sys.modules[path.stem]
-        else:
-            sys.modules[path.stem] = before
+        with suppress(ValueError):
+            sys.path.remove(folder)
 
 
-def line_in(trace: TracebackType | None, path: Path) -> int | None:
+def line_in(error: BaseException, path: Path) -> int | None:
     """The innermost line of the file that an error went through."""
     lines = [
         frame.lineno
-        for frame in traceback.extract_tb(trace)
+        for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).resolve() == path.resolve()
     ]
     return lines[-1] if lines else None
