@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from convcalc.memory.job import CROSS_ENTROPY, SQUARED_ERROR
+
 if TYPE_CHECKING:
     from convcalc.network import Network
 
 FRAMEWORKS = ("tensorflow", "torch", "jax")
-MODES = ("inference", "training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Request:
     timeline: bool = False
     """Also list every allocation of one step."""
     loss: str | None = None
-    """"crossentropy" or "mse"; None: by the output, see `loss_of`."""
+    """"cross_entropy" or "mean_squared_error"; None: by each output, see `loss_of`."""
     values: bool = False
     """Compare a single convolution's output with `convcalc.reference`."""
     flops: bool = False
@@ -121,10 +122,11 @@ class Measurement:
         return cls(**{**data, "timeline": events})
 
 
-def loss_of(net: Network) -> str:
-    """The loss that a network is trained with: cross-entropy where it ends in a softmax."""
-    last = next((op.operator for op in net.ops if op.name == net.outputs[0]), None)
-    return "crossentropy" if getattr(last, "function", None) == "softmax" else "mse"
+def loss_of(net: Network, output: str | None = None) -> str:
+    """The loss of an output (None: the first): cross-entropy where a softmax makes it."""
+    name = output or net.outputs[0]
+    last = next((op.operator for op in net.ops if op.name == name), None)
+    return CROSS_ENTROPY if getattr(last, "function", None) == "softmax" else SQUARED_ERROR
 
 
 def median(values: list[int]) -> int:

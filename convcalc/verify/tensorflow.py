@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convcalc.errors import MissingExtra, UsageError
+from convcalc.memory.job import CROSS_ENTROPY, SQUARED_ERROR
 from convcalc.verify.request import Measurement, Request, loss_of, median
 
 MIB = 2**20
@@ -72,8 +73,8 @@ def run(request: Request) -> Measurement:  # pragma: no cover
     keras.utils.set_random_seed(1)
     model = build(net)
     inputs = [sample(tf, tensor, request.batch) for tensor in model.inputs]
-    loss = request.loss or loss_of(net)
-    step = step_of(tf, keras, model, inputs, loss, request)
+    losses = [request.loss or loss_of(net, name) for name in net.outputs]
+    step = step_of(tf, keras, model, inputs, losses, request)
     for _ in range(WARM_UP):
         output = step()
     memory = tf.config.experimental
@@ -95,7 +96,7 @@ def run(request: Request) -> Measurement:  # pragma: no cover
         peak_bytes=median(peaks),
         resting_bytes=resting,
         settings={
-            "loss": loss if request.mode == "training" else None,
+            "loss": losses if request.mode == "training" else None,
             "interop_threads": request.threads or "default",
             "cores": os.cpu_count(),
             **{key: os.environ[key] for key in CPU_SETTINGS if request.device == "cpu"},
@@ -155,7 +156,7 @@ def sample(tf: Any, tensor: Any, batch: int) -> Any:  # pragma: no cover
 
 
 def step_of(
-    tf: Any, keras: Any, model: Any, inputs: list[Any], loss: str, request: Request
+    tf: Any, keras: Any, model: Any, inputs: list[Any], losses: list[str], request: Request
 ) -> Callable[[], Any]:  # pragma: no cover
     """One step on the same batch, by the methods that Keras' users call.
 
@@ -171,13 +172,13 @@ def step_of(
     floats = keras.config.floatx()
     labels = [tf.zeros([request.batch, *out.shape[1:]], floats) for out in model.outputs]
     y = labels[0] if len(labels) == 1 else labels
-    kind = {"crossentropy": "categorical_crossentropy", "mse": "mean_squared_error"}[loss]
+    names = {CROSS_ENTROPY: "categorical_crossentropy", SQUARED_ERROR: "mean_squared_error"}
     momentum = request.optimizer == "momentum"
     model.compile(
         optimizer=keras.optimizers.SGD(momentum=0.9)
         if momentum
         else keras.optimizers.get(request.optimizer),
-        loss=kind if len(labels) == 1 else [kind] * len(labels),
+        loss=[names[loss] for loss in losses],
         jit_compile=request.jit,
     )
     return lambda: model.train_on_batch(x, y)
