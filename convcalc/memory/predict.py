@@ -23,7 +23,7 @@ def predict(net: Network, engine: str, job: Job, batch: int) -> Prediction:
     Raises:
         ModelError: a shape is unknown, or there is nothing to train.
     """
-    return describe(plan(net, engine, job), engine, job, batch)
+    return describe(plan(net, engine, job, batch), engine, job, batch)
 
 
 def describe(made: Plan, engine: str, job: Job, batch: int) -> Prediction:
@@ -59,7 +59,7 @@ def predict_both(
     for mode in (INFERENCE, TRAINING):
         job = job_for(mode, dtype, optimizer, device)
         try:
-            made = plan(net, engine, job)
+            made = plan(net, engine, job, batch)
         except ModelError as error:
             found.append(None)
             notes[f"no prediction of {mode}: {error}"] = None

@@ -22,7 +22,7 @@ def profile(net: Network, engine: str, job: Job, batch: int) -> MemoryProfile:
         ModelError: a shape is unknown, or there is nothing to train.
     """
     check_batch(batch)
-    made = plan(net, engine, job)
+    made = plan(net, engine, job, batch)
     timeline = made.timeline
     series = timeline.by_kind(batch)
     steps = [MemoryStep(primitive="", layer="", phase="rest")]

@@ -24,7 +24,7 @@ class Plan:
     """Operators that the engine has no rule for."""
 
 
-#: Which module makes an engine's plans: ``make(net, job) -> Plan``.
+#: Which module makes an engine's plans: ``make(net, job, batch) -> Plan``.
 MODULES = {
     "torch": "torch",
     "tensorflow": "tensorflow",
@@ -33,11 +33,16 @@ MODULES = {
 }
 
 
-def plan(net: Network, engine: str, job: Job) -> Plan:
-    """The plan of an engine; made once for each network and job."""
-    key = f"plan {engine} {job}"
+def plan(net: Network, engine: str, job: Job, batch: int) -> Plan:
+    """The plan of an engine for a batch; made once for each network, job and regime.
+
+    A module may say with ``regime(batch)`` for which batch it makes the plan that serves `batch`,
+    where its program or its order of execution depend on sizes; otherwise one plan serves all.
+    """
+    module = import_module(f"convcalc.memory.engines.{MODULES[engine]}")
+    regime = module.regime(batch) if hasattr(module, "regime") else 1
+    key = f"plan {MODULES[engine]} {job} {regime}"
     if key not in net.memo:
-        module = import_module(f"convcalc.memory.engines.{MODULES[engine]}")
-        net.memo[key] = module.make(net, job)
+        net.memo[key] = module.make(net, job, regime)
     found: Plan = net.memo[key]
     return found

@@ -1,0 +1,618 @@
+"""What XLA's GPU compiler keeps and makes for each operator, NHWC, as its dumps show it.
+
+Convolutions and matrix products are library calls whose operands and results are buffers.
+Everything between them is fused: a normalization, an activation or a residual sum is computed anew
+in each fusion that reads it, unless a library call reads it, which needs a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from convcalc.memory.engines.xla.lazy import Emitter, Lazy, emitter, reads
+from convcalc.memory.job import SQUARED_ERROR
+from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.program import UPDATE, Node, Size, Value
+from convcalc.network import Op
+from convcalc.tensors import TensorSpec
+
+#: Operators that become library calls.
+CALLS = {"conv", "depthwise_conv", "conv_transpose", "dense", "matmul", "attention", "recurrent"}
+#: Operators through which a tensor passes unchanged.
+VIEWS = {"flatten", "reshape", "identity", "expand_dims", "squeeze"}
+#: Activations that need more than comparisons: their result is worth storing.
+EXPENSIVE = {
+    *("swish", "silu", "sigmoid", "tanh", "gelu", "elu", "selu", "softplus", "softmax"),
+    *("hard_silu", "hard_swish", "hard_sigmoid", "mish", "exponential", "log_softmax"),
+}
+RELUS = {"relu", "relu6"}
+
+#: Rows (batch x height x width) from which the ReLU after a normalization leaves a mask behind.
+MASK_ROWS = 16_384
+#: Rows up to which a normalization also keeps its input minus the mean ...
+CENTERED_ROWS = 4_096
+#: ... if there are at least this many elements.
+CENTERED_ELEMENTS = 1 << 14
+#: Rows from which an expensive activation with several readers is recomputed, not stored.
+RECOMPUTED_ROWS = 1 << 16
+
+
+class GpuRules(Rules):
+    """XLA for one GPU, at one size of batch (its fusion decides by sizes)."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.elementwise: set[Node] = set()
+        self.zeros: dict[tuple[Any, ...], Value] = {}
+        """Zeros that a max-pool's gradient is scattered into, by shape."""
+        self.padded: dict[tuple[Any, ...], Value] = {}
+        self.shared_zeros: set[tuple[Any, ...]] = set()
+        self.scatters: dict[Value, tuple[Value, tuple[Value, ...], Value | None]] = {}
+        self.kernels: dict[Value, Value] = {}
+        """The transposed copy of each convolution's kernel."""
+        self.updates: list[Node] = []
+        self.copies: list[Node] = []
+        self.donated: list[tuple[Size, Node, Node]] = []
+        """A variable's memory is free between two operations: (size, from, to)."""
+        self.readers: dict[str, list[Op]] = {}
+
+    def prepare(self, lowering: Lowering) -> None:
+        """Look at the whole network before it is lowered."""
+        made = {op.name: op for op in lowering.net.ops}
+        for op in lowering.net.ops:
+            for name in op.inputs:
+                self.readers.setdefault(name, []).append(op)
+        if not lowering.job.training:
+            return
+        pooled = {
+            lowering.net.tensors[op.inputs[0]].dims
+            for op in lowering.net.ops
+            if op.operator.type == "max_pool" and len(self.readers[op.inputs[0]]) == 1
+        }
+        relus = {lowering.net.results[op.name][0].dims for op in made.values() if is_relu(op)}
+        self.shared_zeros = pooled & relus
+
+    def consumers(self, name: str) -> list[Op]:
+        """Who reads a tensor, views looked through."""
+        found: list[Op] = []
+        for op in self.readers.get(name, ()):
+            through = op.operator.type in VIEWS or (op.operator.type == "dropout" and spatial(op))
+            found.extend(self.consumers(op.name) if through else [op])
+        return found
+
+    def rows(self, spec: TensorSpec) -> int:
+        """Elements of a channel: batch x height x width."""
+        return self.batch * int(spec.elements) // max(int(spec.dims[-1]), 1)
+
+    def zero(self, emit: Emitter, spec: TensorSpec) -> Value:
+        """The zeros of a shape, made once."""
+        if spec.dims not in self.zeros:
+            self.zeros[spec.dims] = emit.one("zeros", [], spec)
+        return self.zeros[spec.dims]
+
+    def loss(self, lowering: Lowering, name: str, output: Value) -> Value:
+        """Softmax and cross-entropy in one; a squared error is recomputed where it is read."""
+        emit = Emitter(lowering, "loss")
+        scalar = TensorSpec((), "float", None)
+        if lowering.losses[name] == SQUARED_ERROR and output.size.at(self.batch) >= 320e6:
+            # Large ones are stored: the difference, and its gradient.
+            delta, square = emit.value(output.spec), emit.value(output.spec)
+            emit.run("squared error", [output], [delta, square])
+            emit.one("loss", [square], scalar)
+            return emit.kept(output.spec, delta)
+        total = emit.one("loss", [output], scalar)
+        return emit.lazy(output.spec, output, total)
+
+    def accumulate(self, lowering: Lowering, name: str, parts: Sequence[Value]) -> Value:
+        """A sum inside a fusion; a max-pool's gradient is scattered into the other's buffer."""
+        emit = Emitter(lowering, name)
+        rest = list(parts)
+        for part in [part for part in parts if part in self.scatters]:
+            rest.remove(part)
+            rest.append(self.scatter(emit, part, rest))
+        if len(rest) == 1:
+            return rest[0]
+        return emit.lazy(rest[0].spec, *rest)
+
+    def scatter(self, emit: Emitter, part: Value, others: Sequence[Value]) -> Value:
+        """The gradient of a max-pool's input: each value goes where the maximum was."""
+        dy, indices, zeros = self.scatters[part]
+        if others:
+            total = others[0] if len(others) == 1 else emit.lazy(part.spec, *others)
+            target = emit.store(total, "sum")
+        elif zeros is not None:
+            target = zeros
+        else:
+            target = emit.one("zeros", [], part.spec, elementwise=True)
+        made = emit.one("scatter", [dy, *indices, target], part.spec, elementwise=True)
+        return emit.kept(part.spec, made)
+
+    def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+        """One fusion for the variable and its slots, right after the gradient."""
+        emit = Emitter(lowering, layer)
+        width = lowering.job.variable_width
+        transposed = self.kernels.get(variable)
+        slots = lowering.slots[variable]
+        if transposed is None:
+            self.updates.append(emit.run("update", [gradient], [], phase=UPDATE))
+            return
+        # A convolution's moments go through temporaries and are copied back in place.
+        made = [Value(variable.spec, width, "optimizer") for _ in slots]
+        node = emit.run("update", [gradient, transposed], made, phase=UPDATE)
+        self.updates.append(node)
+        for value in made:
+            copied = emit.run("copy", [value], [], phase=UPDATE)
+            self.copies.append(copied)
+            self.donated.append((variable.size, node, copied))
+        assert transposed.node is not None
+        self.donated.append((variable.size, transposed.node, node))
+
+
+def is_relu(op: Op) -> bool:
+    """Whether an op is a plain ReLU."""
+    return op.operator.type == "activation" and op.operator.function == "relu"  # type: ignore[attr-defined]
+
+
+def spatial(op: Op) -> bool:
+    """Whether a dropout drops whole maps: its mask is small."""
+    shape = getattr(op.operator, "noise_shape", None)
+    return shape is not None and any(size == 1 for size in shape[1:])
+
+
+def rules(call: Call) -> GpuRules:
+    """The rules object of a call."""
+    found = call.lowering.rules
+    assert isinstance(found, GpuRules)
+    return found
+
+
+def vector(spec: TensorSpec, axis: int = -1) -> TensorSpec:
+    """One number for each channel."""
+    return TensorSpec((spec.dims[axis],), "float", None)
+
+
+def settle(call: Call, y: Lazy) -> Lazy:
+    """Decide whether an op's result becomes a buffer: by who reads it.
+
+    A library call needs one.  A sum or an average that several read, or a normalization, is stored
+    (fusion goes into all readers or into none); so is the ReLU before a normalization, and an
+    expensive activation of small maps with several readers.
+    """
+    known = rules(call)
+    readers = known.consumers(call.op.name)
+    types = [op.operator.type for op in readers]
+    several = len(readers) > 1
+    normalized = "batch_norm" in types or "layer_norm" in types or "group_norm" in types
+    wanted = (
+        any(kind in CALLS for kind in types)
+        or (y.origin == "act" and normalized)
+        or (y.origin == "exp" and several and known.rows(y.spec) < RECOMPUTED_ROWS)
+        or (y.origin in ("add", "average") and (several or normalized))
+        or (y.origin == "act" and y.relu and "max_pool" in types and y.mask_after_norm)
+    )
+    if y.stored is not None or not y.sources or not wanted:
+        return y
+    emit = emitter(call)
+    zero_shared = call.training and y.relu and y.spec.dims in known.shared_zeros
+    outputs = [emit.value(y.spec)]
+    inputs: list[Value] = list(y.sources)
+    if zero_shared and y.spec.dims in known.zeros:
+        # XLA merges the ReLU's zeros with those of a later max-pool's gradient.
+        inputs.append(known.zeros[y.spec.dims])
+    elif zero_shared:
+        outputs.append(emit.value(y.spec))
+        known.zeros[y.spec.dims] = outputs[1]
+    elif y.masked:
+        outputs.append(emit.value(y.spec._replace(dtype="bool")))
+        y.mask = outputs[1]
+    emit.run("fusion", inputs, outputs, elementwise=len(outputs) == 1)
+    y.stored = outputs[0]
+    return y
+
+
+def finish(call: Call, y: Lazy) -> Lazy:
+    """Give the op's result on."""
+    settle(call, y)
+    call.result(y)
+    return y
+
+
+@GpuRules.rule("conv", "depthwise_conv")
+def conv(call: Call) -> None:
+    """A cuDNN call.  Kept: the input as a buffer, the output before the activation."""
+    emit, known = emitter(call), rules(call)
+    x, spec = symmetric(call, emit, emit.store(call.x[0]))
+    kernel = call.w["kernel"]
+    transposed = known.kernels[kernel] = emit.one("transpose", [], kernel.spec, kind="weights")
+    needed = call.needs(0) and call.training
+    window = kernel.spec.dims[:-2]
+    copied = None
+    if needed and all(size == 1 for size in window):
+        # A 1x1 kernel has its bytes in the right order for the input's gradient: one more copy.
+        copied = emit.one("copy", [], kernel.spec, kind="weights")
+    z = emit.kept(call.outs[0], emit.one("conv", [x, transposed], call.outs[0]), "conv")
+    finish(call, z)
+    strided = any(slide.stride > 1 for slide in call.operator.slides(call.ins[0]))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        d = emit.store(dy, "dY")
+        if call.trains("kernel"):
+            call.give_weight("kernel", call.weight_gradient("kernel", [x, d]))
+        bias_gradient(call, dy)
+        if not needed:
+            return
+        if strided and call.operator.type == "depthwise_conv":
+            d = emit.one("pad", [d], grown(call.outs[0], 2))
+        made = emit.one("conv", [d, transposed if copied is None else copied], spec)
+        call.give(0, emit.kept(call.ins[0], made))
+
+
+def bias_gradient(call: Call, dy: Value) -> None:
+    """The bias' gradient: one reduction, with the update (of a vector) inside it."""
+    if "bias" in call.w and call.trains("bias"):
+        call.weight_gradient("bias", reads(dy))
+
+
+def grown(spec: TensorSpec, by: int) -> TensorSpec:
+    """A shape with each spatial axis longer."""
+    first, *space, channels = spec.dims
+    return spec._replace(shape=(first, *(size + by for size in space), channels))
+
+
+def symmetric(call: Call, emit: Emitter, x: Value) -> tuple[Value, TensorSpec]:
+    """The input as cuDNN takes it, which pads both sides alike.
+
+    Where "same" padding with a stride is longer behind, a padded copy stands in for the input; if
+    the input was made by a fusion for this reader alone, that fusion writes the padded one.
+    """
+    spec, known = call.ins[0], rules(call)
+    found = call.operator.slides(spec)
+    if all(slide.before == slide.after for slide in found):
+        return x, x.spec
+    first, *space, channels = spec.dims
+    sizes = (n + s.before + s.after for n, s in zip(space, found, strict=True))
+    wide = spec._replace(shape=(first, *sizes, channels))
+    key = (call.op.inputs[0], wide.dims)
+    if key not in known.padded:
+        alone = len(known.consumers(call.op.inputs[0])) == 1
+        if x.node in known.elementwise and alone and not x.users:
+            x.size = Value(wide, call.lowering.job.width, "activations").size
+            known.padded[key] = x
+        else:
+            known.padded[key] = emit.one("pad", [x], wide)
+    return known.padded[key], wide
+
+
+@GpuRules.rule("conv_transpose")
+def conv_transpose(call: Call) -> None:
+    """The gradient of a convolution, and so a cuDNN call; the kernel's gradient transposes both."""
+    emit, known = emitter(call), rules(call)
+    x = emit.store(call.x[0])
+    turned = emit.one("transpose", [x], call.ins[0]) if call.training else x
+    kernel = call.w["kernel"]
+    transposed = known.kernels[kernel] = emit.one("transpose", [], kernel.spec, kind="weights")
+    z = emit.kept(call.outs[0], emit.one("conv", [x, transposed], call.outs[0]), "conv")
+    finish(call, z)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        d = emit.store(dy, "dY")
+        if call.trains("kernel"):
+            other = emit.one("transpose", [d], call.outs[0])
+            call.give_weight("kernel", call.weight_gradient("kernel", [turned, other]))
+        bias_gradient(call, dy)
+        if call.needs(0):
+            made = emit.one("conv", [d, transposed], call.ins[0])
+            call.give(0, emit.kept(call.ins[0], made))
+
+
+@GpuRules.rule("dense")
+def dense(call: Call) -> None:
+    """A matrix product: no copies of the kernel."""
+    emit = emitter(call)
+    x = emit.store(call.x[0])
+    made = emit.one("dot", [x, call.w["kernel"]], call.outs[0])
+    finish(call, emit.kept(call.outs[0], made, "conv"))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        d = emit.store(dy, "dY")
+        if call.trains("kernel"):
+            call.give_weight("kernel", call.weight_gradient("kernel", [x, d]))
+        bias_gradient(call, dy)
+        if call.needs(0):
+            dx = emit.one("dot", [d, call.w["kernel"]], call.ins[0])
+            call.give(0, emit.kept(call.ins[0], dx))
+
+
+@GpuRules.rule("activation", "prelu")
+def activation(call: Call) -> None:
+    """Computed wherever it is read; its gradient recomputes the input from what is stored."""
+    emit, known = emitter(call), rules(call)
+    function = getattr(call.operator, "function", "leaky_relu")
+    (x,) = call.x
+    if function == "linear" or call.lowering.takes_logits(call.op):
+        call.result(x)
+        call.backward(lambda dy: call.give(0, dy))
+        return
+    origin = getattr(x, "origin", "")
+    before = reads(x)
+    y = emit.lazy(call.outs[0], x, origin="exp" if function in EXPENSIVE else "act")
+    y.relu = function == "relu"
+    y.mask_after_norm = origin in ("bn", "add")
+    if function == "gelu" and call.training:
+        before = (*before, emit.one("erf", before, call.outs[0]))
+    readers = known.consumers(call.op.name)
+    last = any(op.operator.type == "global_pool" for op in readers)
+    many = known.rows(call.outs[0]) >= MASK_ROWS
+    after_norm = origin == "bn" and getattr(x, "normalized", "") not in ("add", "cat")
+    y.masked = (
+        call.training
+        and function == "relu"
+        and many
+        and (after_norm or (origin == "add" and last))
+        and call.lowering.job.width > 2
+    )
+    if y.masked and last:
+        y.mask = emit.one("mask", before, call.outs[0]._replace(dtype="bool"))
+    finish(call, y)
+    if function in EXPENSIVE:
+
+        @call.backward
+        def gradient(dy: Value) -> None:
+            dx = emit.lazy(call.ins[0], dy, *before)
+            emit.store(dx, "activation gradient")
+            call.give(0, dx)
+
+        return
+
+    @call.backward
+    def select(dy: Value) -> None:
+        if y.mask is not None:
+            call.give(0, emit.lazy(call.ins[0], dy, y.mask))
+            return
+        shared = y.relu and y.spec.dims in known.shared_zeros
+        zero = known.zero(emit, y.spec) if shared else None
+        dx = emit.lazy(call.ins[0], dy, *before, zero)
+        from_pool = getattr(dy, "origin", "") == "spread"
+        normalized = getattr(x, "normalized", "")
+        if origin == "bn" and function == "relu6" and many:
+            small = emit.one("mask", [dy, *before], call.outs[0]._replace(dtype="bool"))
+            dx = emit.lazy(call.ins[0], dy, small)
+        elif (
+            origin in ("bn", "add")
+            and function in RELUS
+            and not (from_pool and origin == "bn")
+            and not (origin == "bn" and normalized == "cat")
+        ):
+            emit.store(dx, "select")
+        call.give(0, dx)
+
+
+@GpuRules.rule("batch_norm", "layer_norm", "group_norm", "rms_norm")
+def normalization(call: Call) -> None:
+    """Statistics are small buffers; the result is never stored for itself."""
+    emit, known = emitter(call), rules(call)
+    (x,), spec = call.x, call.outs[0]
+    origin = getattr(x, "origin", "")
+    if origin == "exp" and isinstance(x, Lazy) and x.stored is None:
+        emit.store(x)
+    if call.operator.type == "batch_norm" and not call.training:
+        y = emit.lazy(spec, x, origin="bn")
+        y.normalized = origin
+        finish(call, y)
+        return
+    small = vector(spec) if call.operator.type == "batch_norm" else per_position(call)
+    mean = emit.one("mean", [x], small)
+    centered: Value = x
+    if known.rows(spec) <= CENTERED_ROWS and known.batch * spec.elements >= CENTERED_ELEMENTS:
+        made = emit.one("centered", [x, mean], spec, elementwise=True)
+        centered = emit.kept(spec, made)
+    variance = emit.one("variance", [centered, mean], small)
+    y = emit.lazy(spec, x, mean, variance, origin="bn")
+    y.normalized = origin
+    finish(call, y)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        first = emit.one("sums", [dy, x, mean], small)
+        second = emit.one("sums", [centered, first], small)
+        if call.needs(0):
+            call.give(0, emit.lazy(call.ins[0], dy, centered, second))
+
+
+def per_position(call: Call) -> TensorSpec:
+    """The statistics of a normalization of each sample."""
+    spec = call.outs[0]
+    if call.operator.type == "group_norm":
+        groups = call.operator.groups
+        return spec._replace(shape=(spec.dims[0], spec.dims[-1] if groups == -1 else groups))
+    return spec._replace(shape=spec.dims[:-1])
+
+
+@GpuRules.rule("add", "average", "subtract", "maximum", "minimum")
+def add(call: Call) -> None:
+    """A sum inside a fusion; its gradient goes to each summand as it is."""
+    emit = emitter(call)
+    finish(call, emit.lazy(call.outs[0], *call.x, origin="add"))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for place, spec in enumerate(call.ins):
+            if call.needs(place):
+                call.give(place, fitted(emit, dy, spec, call.outs[0]))
+
+
+def fitted(emit: Emitter, dy: Value, spec: TensorSpec, whole: TensorSpec) -> Value:
+    """A gradient summed over the axes along which its input was repeated."""
+    if spec.elements == whole.elements:
+        return dy
+    return emit.kept(spec, emit.one("sum", [dy], spec))
+
+
+@GpuRules.rule("multiply")
+def multiply(call: Call) -> None:
+    """A product inside a fusion; the gradient of a broadcast gate needs it stored."""
+    emit = emitter(call)
+    finish(call, emit.lazy(call.outs[0], *call.x, origin="multiply"))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for place, spec in enumerate(call.ins):
+            if not call.needs(place):
+                continue
+            others = [value for other, value in enumerate(call.x) if other != place]
+            product = emit.lazy(call.outs[0], dy, *others)
+            if spec.elements < call.outs[0].elements:
+                emit.store(product, "product")
+                call.give(place, emit.kept(spec, emit.one("sum", [product], spec)))
+            else:
+                call.give(place, product)
+
+
+@GpuRules.rule("concat")
+def concat(call: Call) -> None:
+    """Taken apart into its pieces; a buffer only where a library call reads it."""
+    emit = emitter(call)
+    pieces = [
+        piece for value in call.x for piece in (getattr(value, "pieces", None) or reads(value))
+    ]
+    y = emit.lazy(call.outs[0], *pieces, origin="cat")
+    y.pieces = y.sources
+    finish(call, y)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for place, spec in enumerate(call.ins):
+            call.give(place, emit.lazy(spec, dy))
+
+
+@GpuRules.rule("max_pool")
+def max_pool(call: Call) -> None:
+    """With int32 indices of the output's size for each axis; the gradient is a scatter."""
+    emit, known = emitter(call), rules(call)
+    (x,), spec = call.x, call.ins[0]
+    if all(slide.kernel == 1 for slide in call.operator.way(spec)):
+        finish(call, emit.lazy(call.outs[0], x, origin="pool"))
+        call.backward(lambda dy: call.give(0, emit.lazy(spec, dy)))
+        return
+    alone = len(known.readers[call.op.inputs[0]]) == 1
+    shares = call.training and spec.dims in known.shared_zeros and alone
+    relu = isinstance(x, Lazy) and x.relu and x.stored is None
+    zeros = [known.zero(emit, spec)] if shares and relu else []
+    made = emit.one("pool", [x, *zeros], call.outs[0])
+    finish(call, emit.kept(call.outs[0], made, "pool"))
+    if not call.training or not call.needs(0):
+        return
+    target = None
+    if shares:
+        # Zeros that a ReLU reads as well live from the forward pass on, and so must be copied.
+        target = emit.one("copy", [known.zero(emit, spec)], spec, elementwise=True)
+    integers = call.outs[0]._replace(dtype="int32")
+    indices = [emit.value(integers) for _ in call.outs[0].dims]
+    dead = emit.value(call.outs[0])
+    emit.run("argmax", [x, *zeros], [*indices, dead])
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        part = emit.lazy(spec)
+        known.scatters[part] = (emit.store(dy, "dY"), tuple(indices), target)
+        call.give(0, known.scatter(emit, part, ()) if alone else part)
+
+
+@GpuRules.rule("average_pool")
+def average_pool(call: Call) -> None:
+    """A windowed sum inside a fusion."""
+    emit = emitter(call)
+    finish(call, emit.lazy(call.outs[0], *call.x, origin="average"))
+    call.backward(lambda dy: call.give(0, emit.lazy(call.ins[0], dy)))
+
+
+@GpuRules.rule("global_pool", "reduce", "adaptive_pool")
+def global_pool(call: Call) -> None:
+    """A reduction into a small buffer; its gradient is a broadcast inside a fusion."""
+    emit = emitter(call)
+    finish(call, emit.kept(call.outs[0], emit.one("reduce", call.x, call.outs[0]), "reduce"))
+    call.backward(lambda dy: call.give(0, emit.lazy(call.ins[0], dy, origin="spread")))
+
+
+@GpuRules.rule("pad")
+def pad(call: Call) -> None:
+    """Part of a convolution's or a pool's window if both sides are alike, else in a fusion."""
+    emit, known = emitter(call), rules(call)
+    readers = known.consumers(call.op.name)
+    alike = all(
+        (new - old) % 2 == 0
+        for new, old in zip(call.outs[0].dims[1:-1], call.ins[0].dims[1:-1], strict=True)
+    )
+    if alike and readers and all(op.operator.type in CALLS for op in readers):
+        emit.store(call.x[0])
+        y = emit.lazy(call.ins[0], call.x[0], origin="pad")
+        y.stored = call.x[0].stored if isinstance(call.x[0], Lazy) else call.x[0]
+    else:
+        y = emit.lazy(call.outs[0], call.x[0], origin="pad")
+    finish(call, y)
+    call.backward(lambda dy: call.give(0, emit.lazy(call.ins[0], dy)))
+
+
+@GpuRules.rule("crop", "slice", "upsample", "permute", "channel_shuffle", "repeat", "resize")
+def moved(call: Call) -> None:
+    """Another arrangement, computed inside whatever reads it."""
+    emit = emitter(call)
+    finish(call, emit.lazy(call.outs[0], *call.x, origin="moved"))
+    call.backward(lambda dy: call.give(0, emit.lazy(call.ins[0], dy)))
+
+
+@GpuRules.rule("dropout")
+def dropout(call: Call) -> None:
+    """In training a byte for each random number; the result is computed where it is read."""
+    emit = emitter(call)
+    (x,) = call.x
+    if not call.training or not call.operator.rate:
+        call.result(x)
+        call.backward(lambda dy: call.give(0, dy))
+        return
+    shape = call.outs[0].dims
+    if spatial(call.op):
+        shape = tuple(
+            size if kept is None else kept
+            for size, kept in zip(shape, call.operator.noise_shape, strict=True)
+        )
+    random = emit.one("random", [], TensorSpec(shape, "bool", 0))
+    finish(call, emit.lazy(call.outs[0], x, random, origin="dropout"))
+    call.backward(lambda dy: call.give(0, emit.lazy(call.ins[0], dy, random)))
+
+
+@GpuRules.rule("reshape", "flatten", "identity", "expand_dims", "squeeze")
+def view(call: Call) -> None:
+    """The same bytes under another shape."""
+    emit = emitter(call)
+    (x,) = call.x
+    y = emit.lazy(call.outs[0], x, origin=getattr(x, "origin", ""))
+    if isinstance(x, Lazy):
+        y.stored, y.relu = x.stored, x.relu
+        y.pieces = x.pieces
+    finish(call, y)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        dx = emit.lazy(call.ins[0], dy)
+        dx.stored = dy.stored if isinstance(dy, Lazy) else dy
+        call.give(0, dx)
+
+
+@GpuRules.rule("function", "rescale", "standardize", "scale", "noise", "cast", "unit_norm")
+def elementwise(call: Call) -> None:
+    """Any other function of one element, with its variables' gradients as reductions."""
+    emit = emitter(call)
+    (x,) = call.x
+    finish(call, emit.lazy(call.outs[0], x, origin="elementwise"))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for name in call.w:
+            if call.trains(name):
+                call.weight_gradient(name, reads(dy, x))
+        call.give(0, emit.lazy(call.ins[0], dy))
