@@ -12,6 +12,7 @@ from convcalc.cli.conv import conv_command
 from convcalc.cli.export import export_command
 from convcalc.cli.filter import filter_command
 from convcalc.cli.memory import memory_command
+from convcalc.cli.verify import verify_command
 from convcalc.cli.zoo import zoo_command
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command("compare")(compare_command)
 app.command("export")(export_command)
 app.command("filter")(filter_command)
 app.command("memory")(memory_command)
+app.command("verify")(verify_command)
 app.command("zoo")(zoo_command)
 
 

@@ -45,20 +45,12 @@ def conv_command(
     from convcalc.cli.tables import emit
 
     form = options.output_format(format, json)
-    sizes = options.sizes(input, "--input")
-    rank = len(sizes) - 1
-    if not 1 <= rank <= 3:
-        raise UsageError(f"--input '{input}' must be LxC, HxWxC or DxHxWxC")
+    sizes = image_sizes(input)
+    window = window_of(sizes, kernel, stride, padding, dilation)
     if layout not in ("nhwc", "nchw"):
         raise UsageError(f"--layout '{layout}' is neither nhwc nor nchw")
-    window = {
-        "kernel": options.per_axis(kernel, "--kernel"),
-        "stride": options.stride(stride),
-        "padding": options.padding(padding, rank),
-        "dilation": options.per_axis(dilation, "--dilation"),
-    }
     net = single(sizes, filters, window, groups, depthwise, transposed, bias, layout == "nchw")
-    at = None if neuron is None else position(neuron, rank)
+    at = None if neuron is None else position(neuron, len(sizes) - 1)
     report = analyze(net, batch=batch, dtype=dtype)
     steps: tuple[Step, ...] = ()
     if explain or at is not None:
@@ -83,6 +75,34 @@ def conv_command(
             [text, *summary_lines(report), *([""] if steps else []), *step_lines(steps)]
         )
     emit(text, output)
+
+
+def image_sizes(text: str) -> tuple[int, ...]:
+    """The sizes of an input of one, two or three dimensions, channels last.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = options.sizes(text, "--input")
+    if not 2 <= len(found) <= 4:
+        raise UsageError(f"--input '{text}' must be LxC, HxWxC or DxHxWxC")
+    return found
+
+
+def window_of(
+    sizes: tuple[int, ...], kernel: str, stride: str, padding: str, dilation: str
+) -> dict[str, Any]:
+    """How the kernel moves, as a convolution's attributes.
+
+    Raises:
+        UsageError: one of the options makes no sense.
+    """
+    return {
+        "kernel": options.per_axis(kernel, "--kernel"),
+        "stride": options.stride(stride),
+        "padding": options.padding(padding, len(sizes) - 1),
+        "dilation": options.per_axis(dilation, "--dilation"),
+    }
 
 
 def single(
