@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,10 +104,10 @@ MERGES: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
-def build(network: Network, *, logits: bool = False) -> Any:
+def build(network: Network, *, logits: Collection[str] = ()) -> Any:
     """The module of a network, with fresh random weights, on the default device.
 
-    `logits` leaves out a softmax that ends the network: PyTorch's cross-entropy contains it.
+    `logits` names outputs whose softmax is left out: PyTorch's cross-entropy contains it.
 
     Raises:
         MissingExtra: PyTorch is not installed.
@@ -120,13 +120,6 @@ def build(network: Network, *, logits: bool = False) -> Any:
     return Builder(network, torch, logits).build()
 
 
-def ends_in_softmax(network: Network) -> bool:
-    """Whether the first output is a softmax, which `logits` would leave out."""
-    name = network.outputs[0]
-    op = next((op for op in network.ops if op.name == name), None)
-    return op is not None and getattr(op.operator, "function", None) == "softmax"
-
-
 def input_shapes(model: Any, network: Network, batch: int) -> list[tuple[int, ...]]:
     """What each input must have for a batch of `batch`, as the module reads it."""
     found = []
@@ -137,14 +130,9 @@ def input_shapes(model: Any, network: Network, batch: int) -> list[tuple[int, ..
     return found
 
 
-def output_shapes(model: Any, network: Network, outputs: Sequence[Any]) -> list[tuple[int, ...]]:
-    """The shapes of what the module returned, in the network's own order of axes."""
-    found = []
-    for name, tensor in zip(network.outputs, outputs, strict=True):
-        shape = tuple(tensor.shape)
-        moved = name in model.moved
-        found.append((shape[0], *shape[2:], shape[1]) if moved else shape)
-    return found
+def output_shape(model: Any, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an output in the network's own order of axes."""
+    return (shape[0], *shape[2:], shape[1]) if name in model.moved else shape
 
 
 def count_params(model: Any) -> int:
@@ -315,7 +303,7 @@ class Builder:
 
     network: Network
     torch: Any
-    logits: bool = False
+    logits: Collection[str] = ()
     own: Any = None
     names: set[str] = field(default_factory=set)
     shared: dict[str, tuple[str, Op, bool]] = field(default_factory=dict)
@@ -366,7 +354,7 @@ class Builder:
             else ("front" if wanted else "back")
             for name, spec in zip(op.inputs, specs, strict=True)
         )
-        if self.logits and op.name in self.network.outputs and is_softmax(op):
+        if op.name in self.logits and is_softmax(op):
             made = self.torch.nn.Identity()
         else:
             made = rule(place, op.operator)
