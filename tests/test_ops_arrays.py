@@ -138,6 +138,19 @@ EXAMPLES = [
     Example(
         "recurrent", {"cell": "lstm", "units": 5, "second_bias": True}, lambda h, w: [(w, h, 4)]
     ),
+    Example(
+        "recurrent", {"cell": "lstm", "units": 5, "state": True}, lambda h, w: [(1, h, w), (1, 5)]
+    ),
+    Example(
+        "conv_recurrent",
+        {"filters": 3, "kernel": 3, "stride": 2, "padding": "same", "state": True},
+        lambda h, w: [(1, 5, h, w, 4)],
+    ),
+    Example(
+        "conv_recurrent",
+        {"filters": 3, "kernel": 2, "sequences": True, "channels_first": True},
+        lambda h, w: [(1, h, 4, w, w)],
+    ),
     Example("flatten", {}, image),
     Example("reshape", {"shape": [-1, 12]}, image),
     Example("reshape", {"shape": [1, -1, 6], "whole": True}, image),

@@ -111,7 +111,7 @@ FAMILIES = {
     ),
     "opaque": ("opaque", "constant"),
     "pooling": ("max_pool", "average_pool", "lp_pool", "global_pool", "adaptive_pool"),
-    "recurrent": ("recurrent",),
+    "recurrent": ("recurrent", "conv_recurrent"),
     "shape": (
         *("flatten", "reshape", "permute", "repeat", "expand_dims", "squeeze", "slice", "split"),
         *("pad", "crop", "upsample", "resize", "space_to_depth", "depth_to_space"),

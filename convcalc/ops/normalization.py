@@ -32,18 +32,24 @@ def scale_and_center(shape: tuple[Any, ...], scale: bool, center: bool) -> tuple
 
 @operator("batch_norm")
 class BatchNorm(Normalization):
-    """Statistics over all axes but one, with moving mean and variance that no optimizer touches."""
+    """Statistics over all axes but one, with moving mean and variance that no optimizer touches.
+
+    `renorm` is batch renormalization (Ioffe 2017) as tf.keras has it, with three more of them.
+    """
 
     axis: int = -1
     scale: bool = True
     center: bool = True
     statistics: bool = True
+    renorm: bool = False
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:
         shape = (inputs[0].dims[axis_of(self.axis, len(inputs[0].dims))],)
         found = scale_and_center(shape, self.scale, self.center)
         if self.statistics:
-            moving = ("moving_mean", "moving_variance")
+            moving = ["moving_mean", "moving_variance"]
+            if self.renorm:
+                moving += ("moving_stddev", "renorm_mean", "renorm_stddev")
             found += tuple(Param(name, shape, trainable=False) for name in moving)
         return found
 

@@ -13,7 +13,7 @@ import pytest
 
 from convcalc.analysis.costs import add_up
 from convcalc.errors import ModelError
-from convcalc.readers.keras import read_config
+from convcalc.readers.keras import LAYERS, read_config
 
 keras = pytest.importorskip("keras")
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -84,13 +84,209 @@ def test_operations_in_a_functional_model() -> None:
     assert sum(row.macs for row in add_up(net).values()) == 6 * 3 * 6
 
 
+def equal(model: Any) -> dict[str, Any]:
+    """The rows of a model of which nothing is uncounted and whose sums and shapes are Keras'."""
+    net = read_config(model.to_json())
+    rows = add_up(net)
+    assert not any(row.missing for row in rows.values())
+    assert sum(row.params for row in rows.values()) == model.count_params()
+    trainable = sum(v.numpy().size for v in model.trainable_weights)
+    assert sum(row.trainable for row in rows.values()) == trainable
+    shapes = [net.tensors[name].shape for name in net.outputs]
+    assert shapes == [(1, *tensor.shape[1:]) for tensor in model.outputs]
+    return rows
+
+
+def test_states_and_convolutional_recurrence() -> None:
+    x = keras.Input((5, 9))
+    a = kl.LSTM(4, return_state=True)(x)
+    b = kl.GRU(4, return_state=True, return_sequences=True)(x)
+    c = kl.LSTM(4, return_sequences=True)(b[0], initial_state=a[1:])
+    d = kl.Bidirectional(kl.LSTM(4, return_state=True), merge_mode="sum")(x)
+    e = kl.Bidirectional(kl.SimpleRNN(4, return_state=True), merge_mode=None)(x)
+    equal(keras.Model(x, [*a, *b, c, *d, *e]))
+    x = keras.Input((5, 9, 8, 3))
+    a = kl.ConvLSTM2D(4, 3, 2, padding="same", return_sequences=True, return_state=True)(x)
+    b = kl.Bidirectional(kl.ConvLSTM2D(2, (2, 3), return_sequences=True))(x)
+    rows = equal(keras.Model(x, [*a, b, kl.ConvLSTM2D(3, 2, use_bias=False, dilation_rate=2)(x)]))
+    # 5 steps, 5 x 4 places, 4 gates of 4 filters, 3 x 3 windows over 3 channels and 4 states.
+    assert rows["conv_lstm2d"].macs == 5 * (5 * 4) * (4 * 4) * 9 * (3 + 4)
+
+
+def test_attention_without_projections() -> None:
+    x, y, z = keras.Input((5, 6)), keras.Input((7, 6)), keras.Input((7, 3))
+    scores = kl.Attention(name="dot")([x, y], return_attention_scores=True)
+    outputs = [
+        kl.AdditiveAttention(name="add")([x, z, y]),
+        kl.AdditiveAttention(use_scale=False)([x, y]),
+        kl.Attention(score_mode="concat", use_scale=True)([x, z, y]),
+        *scores,
+    ]
+    rows = equal(keras.Model([x, y, z], outputs))
+    # Only the products with the values are matrix products.
+    assert rows["add"].macs == 5 * 7 * 3
+    assert rows["dot"].macs == 5 * 7 * (6 + 6)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "output", "bias", "macs"),
+    [
+        ("abc,cd->abd", (4, 6), (4, 3), "d", 4 * 6 * 3),
+        ("...x,xy->...y", (4, 6), 5, "y", 4 * 6 * 5),
+        ("abc,bcd->acd", (4, 6), (6, 3), "d", 4 * 6 * 3),
+        ("abc,bcd->adc", (4, 6), (3, 6), "dc", 4 * 6 * 3),
+        ("abc,bd->adc", (4, 6), (3, 6), "d", 4 * 6 * 3),
+        ("ab...,bc->ac...", (4, 6, 2), (5,), "c", 4 * 6 * 2 * 5),
+        ("abcd,cdef->abfe", (4, 6, 2), (4, 7, 3), "e", 4 * 6 * 2 * 7 * 3),
+        ("abc,cb->ab", (4, 6), (4,), "b", 4 * 6),
+        ("abc,bde->abcde", (4, 6), (4, 6, 2, 3), None, 4 * 6 * 2 * 3),
+    ],
+)
+def test_einsum_dense(equation: str, shape: Any, output: Any, bias: Any, macs: int) -> None:
+    x = keras.Input(shape)
+    rows = equal(keras.Model(x, kl.EinsumDense(equation, output, bias_axes=bias, name="e")(x)))
+    assert rows["e"].macs == macs
+
+
+def test_einsums_that_are_not_read_are_opaque() -> None:
+    for equation, shape in (
+        ("abc,cd,de->abe", (4, 6)), ("abb,bd->ad", (6, 6)), ("abc,d->abd", (4, 6)),
+        ("ab,bc->ac", (4, 6)), ("abc,cd->abe", (4, 6)),
+    ):  # fmt: skip
+        config = {"name": "e", "equation": equation, "output_shape": [4, 3]}
+        layer = {"class_name": "EinsumDense", "config": config}
+        try:
+            kinds = [op.operator.type for op in read_config(layer, input=shape).ops]
+        except ModelError as error:
+            assert "equation" in str(error)  # noqa: PT017
+        else:
+            assert "opaque" in kinds
+
+
+def test_functions_of_keras_ops() -> None:
+    ops, x = keras.ops, keras.Input((8, 8, 6))
+    outputs = [
+        ops.stack([x, x], 1), ops.cast(x, "float16"), ops.cast(x, "int32"), ops.swapaxes(x, 1, 3),
+        ops.moveaxis(x, -1, 1), ops.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0))), x[..., 0:3],
+        x[:, None], x[:, 2, None, :, 1], ops.greater(x, 0.5), ops.where(ops.greater(x, 0), x, x),
+        ops.max_pool(x, 2), ops.average_pool(x, (2, 2), padding="same"), ops.std(x, axis=(1, 2)),
+        ops.tile(x, (1, 2, 1, 1)), ops.repeat(x, 2, axis=1), ops.flip(x, 1), ops.mod(x, 2),
+        ops.einsum("abcd,aefd->abcef", x, x), ops.log1p(x), ops.stop_gradient(x),
+        ops.broadcast_to(ops.mean(x, axis=(1, 2), keepdims=True), (1, 8, 8, 6)),
+    ]  # fmt: skip
+    rows = equal(keras.Model(x, outputs))
+    assert rows["einsum"].macs == 8 * 8 * 8 * 8 * 6
+    # What moves samples, or has no rule, is opaque.
+    left = [
+        ops.tile(x, (2, 1, 1, 1)),
+        ops.normalize(x),
+        ops.mean(x),
+        ops.einsum("abcd->d", x),
+    ]
+    missing = list(add_up(read_config(keras.Model(x, left).to_json())).values())
+    assert all(row.missing for row in missing)
+    assert len(missing) == len(left)
+
+
+def tf_layer(kind: str, name: str, node: Any, function: str = "") -> dict[str, Any]:
+    """A layer of tf.keras around a function, as TensorFlow 2.15 writes it."""
+    config = {"name": name, "function": function}
+    return {"class_name": kind, "config": config, "name": name, "inbound_nodes": [node]}
+
+
+def test_functions_of_tf_keras() -> None:
+    full = {"start": None, "stop": None, "step": None}
+    layers = [
+        {
+            "class_name": "InputLayer",
+            "config": {"batch_input_shape": [None, 8, 8, 6], "name": "x"},
+            "name": "x",
+            "inbound_nodes": [],
+        },
+        {
+            "class_name": "BatchNormalization",
+            "config": {"name": "bn", "axis": [3], "renorm": True},
+            "name": "bn",
+            "inbound_nodes": [[["x", 0, 0, {}]]],
+        },
+        *(
+            tf_layer("SlicingOpLambda", name, ["bn", 0, 0, {"slice_spec": keys}], "getitem")
+            for name, keys in {
+                "a": [full, {"start": 1, "stop": 7, "step": 2}, -1],
+                "b": [{"class_name": "__ellipsis__"}, {"start": 0, "stop": 3, "step": None}],
+                "c": [full, None],
+            }.items()
+        ),
+        *(
+            tf_layer("TFOpLambda", name, ["bn", 0, 0, arguments], function)
+            for name, (function, arguments) in {
+                "d": ("reshape", {"shape": [-1, 64, 6]}),
+                "e": ("compat.v1.transpose", {"perm": [0, 3, 1, 2], "name": "t"}),
+                "f": ("math.reduce_mean", {"axis": [1, 2], "keepdims": True}),
+                "g": ("image.resize", {"size": [4, 4]}),
+                "h": ("split", {"num_or_size_splits": 2, "axis": 1}),
+                "i": ("split", {"num_or_size_splits": [1, 3, 4], "axis": 1}),
+                "j": ("compat.v1.pad", {"paddings": [[0, 0], [1, 1], [2, 0], [0, 0]]}),
+                "k": ("cast", {"dtype": "float16"}),
+                "l": ("__operators__.add", {"y": 1.0, "name": None}),
+                "m": ("bitcast", {}),
+            }.items()
+        ),
+        tf_layer(
+            "TFOpLambda", "n", [["b", 0, 0, {"axis": -1}], ["b", 0, 0, {"axis": -1}]], "concat"
+        ),
+    ]
+    ends = [[name, 0, 0] for name in "abcdefgijklmn"] + [["h", 0, 1]]
+    config = {"name": "old", "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": ends}
+    net = read_config({"class_name": "Functional", "config": config})
+    assert [net.tensors[name].shape for name in net.outputs] == [
+        (1, 3, 6), (1, 8, 8, 3), (1, 1, 8, 8, 6), (1, 64, 6), (1, 6, 8, 8), (1, 1, 1, 6),
+        (1, 4, 4, 6), (1, 1, 8, 6), (1, 10, 10, 6), (1, 8, 8, 6), (1, 8, 8, 6), None,
+        (1, 8, 8, 6), (1, 4, 8, 6),
+    ]  # fmt: skip
+    rows = add_up(net)
+    # Batch renormalization has three more statistics.
+    assert (rows["bn"].params, rows["bn"].trainable) == (7 * 6, 2 * 6)
+    assert [name for name, row in rows.items() if row.missing] == ["m"]
+
+
+#: Layers of Keras that have no rule and are opaque by their name.
+OPAQUE = {
+    # Code or another framework's model.
+    "FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchModuleWrapper",
+    # Cells and wrappers, which appear in other layers.
+    "GRUCell", "LSTMCell", "RNN", "SimpleRNNCell", "SpectralNormalization", "StackedRNNCells",
+    "Wrapper", "Layer",
+    # Of text and tables, or of pictures before the network gets them.
+    "AugMix", "AutoContrast", "CategoryEncoding", "ContrastLimitedAdaptiveHistogramEqualization",
+    "CutMix", "Discretization", "Equalization", "HashedCrossing", "Hashing", "IntegerLookup",
+    "MaxNumBoundingBoxes", "MelSpectrogram", "MixUp", "Pipeline", "RandAugment",
+    "RandomColorDegeneration", "RandomColorJitter", "RandomCrop", "RandomElasticTransform",
+    "RandomErasing", "RandomGaussianBlur", "RandomGrayscale", "RandomInvert", "RandomPerspective",
+    "RandomPosterization", "RandomSharpness", "RandomShear", "STFTSpectrogram", "Solarization",
+    "StringLookup", "TextVectorization",
+    "ReversibleEmbedding",
+}  # fmt: skip
+
+
+def test_every_layer_class_of_keras_has_a_rule_or_is_opaque_by_name() -> None:
+    found = {cls for _, cls in inspect.getmembers(kl, inspect.isclass)}
+    # Aliases share a class, whose own name is what a configuration has.
+    names = {cls.__name__ for cls in found} - {"InputLayer", "InputSpec"}
+    assert names - LAYERS.keys() <= OPAQUE
+    for name in names & OPAQUE:
+        layer = {"class_name": name, "module": "keras.layers", "config": {"name": "l"}}
+        (op,) = read_config(layer, input=(8, 8, 3)).ops
+        assert (op.operator.type, op.layer_type) == ("opaque", name)
+
+
 def test_unknown_layers_stay_by_name_with_the_recorded_shape() -> None:
     x = keras.Input((8, 8, 2))
-    y = kl.ConvLSTM1D(3, 2)(x)
+    y = kl.Lambda(lambda t: t[:, 1:, 0, :1] + [0.0, 0.0, 0.0], output_shape=(7, 3), name="code")(x)
     model = keras.Model(x, kl.Conv1D(4, 3)(y))
     net = read_config(model.to_json())
     rows = add_up(net)
-    assert rows["conv_lstm1d"].missing == {"arithmetic", "memory"}
+    assert rows["code"].missing == {"arithmetic", "memory"}
     assert rows["conv1d"].params == (3 * 3 + 1) * 4
     assert net.tensors["conv1d"].shape == (1, 5, 4)
     # The recorded shape no longer holds on another size.

@@ -13,10 +13,13 @@ from typing import Any
 
 from convcalc.errors import ModelError
 from convcalc.network import Network
+from convcalc.readers.keras.arguments import Ref
 from convcalc.readers.keras.build import Builder
-from convcalc.readers.keras.config import layer_like
+from convcalc.readers.keras.config import layer_like, shape_spec
 from convcalc.readers.keras.rules import LAYERS
 from convcalc.readers.sizes import Input
+
+__all__ = ["LAYERS", "Builder", "Ref", "layer_like", "read_config", "shape_spec"]
 
 
 def read_config(
@@ -41,7 +44,7 @@ def read_config(
         found = layer_like(config, "the configuration")
         if found is None:
             raise ModelError("the configuration has no 'class_name' and no 'layers'")
-        return Builder(LAYERS).read(found, name, input)
+        return Builder().read(found, name, input)
     except RecursionError:
         raise ModelError("the configuration is nested too deeply") from None
     except json.JSONDecodeError as error:

@@ -180,8 +180,11 @@ def activate(c: Call, value: Any, tensor: Ref | None = None) -> Ref:
 class Builder:
     """Collects the ops of a model and of those nested in it."""
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self.rules = rules
+    def __init__(self) -> None:
+        # The rules are written for `Call`, so they are imported after it.
+        from convcalc.readers.keras.rules import LAYERS
+
+        self.rules: Mapping[str, Rule] = LAYERS
         self.ops: list[Op] = []
         self.names: set[str] = set()
         self.inputs: dict[str, TensorSpec] = {}

@@ -30,10 +30,11 @@ def one(value: Any) -> Any:
 
 
 def batch_norm(c: Call) -> list[Ref]:
-    if c.get("renorm", False):
-        return c.unknown()
     axis = one(c.get("axis", -1))
-    return [c.emit(norm.BatchNorm(axis, c.get("scale", True), c.get("center", True)))]
+    operator = norm.BatchNorm(
+        axis, c.get("scale", True), c.get("center", True), renorm=bool(c.get("renorm", False))
+    )
+    return [c.emit(operator)]
 
 
 def layer_norm(c: Call) -> list[Ref]:
@@ -146,14 +147,18 @@ RULES: dict[str, Rule] = {
             "Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Tanh": "tanh",
             "Silu": "silu", "Gelu": "gelu", "Elu": "elu", "Selu": "selu", "LeakyRelu": "leaky_relu",
             "Softplus": "softplus", "Softsign": "softsign", "HardSigmoid": "hard_sigmoid",
-            "HardSilu": "hard_silu", "LogSoftmax": "log_softmax", "LogSigmoid": "log_sigmoid",
+            "HardSilu": "hard_silu", "HardTanh": "hard_tanh", "Celu": "celu", "Glu": "glu",
+            "SoftShrink": "soft_shrink", "HardShrink": "hard_shrink", "TanhShrink": "tanh_shrink",
+            "Threshold": "threshold", "Squareplus": "squareplus",
+            "LogSoftmax": "log_softmax", "LogSigmoid": "log_sigmoid",
         }.items()
     },
     **{
         kind: plain(act.Function(kind.lower()))
         for kind in (
-            "Abs", "Absolute", "Ceil", "Clip", "Cos", "Exp", "Floor", "Log", "Negative", "Round",
-            "Rsqrt", "Sin", "Sqrt", "Square",
+            "Abs", "Absolute", "Arctan", "Ceil", "Clip", "Cos", "Cosh", "Erf", "Exp", "Exp2",
+            "Expm1", "Floor", "Log", "Log10", "Log1p", "Log2", "NanToNum", "Negative", "Reciprocal",
+            "Round", "Rsqrt", "Sign", "Sin", "Sinh", "Sqrt", "Square", "Tan", "Trunc",
         )
     },
 }  # fmt: skip

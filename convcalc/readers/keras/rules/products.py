@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 from convcalc.errors import ModelError
 from convcalc.ops import activation as act
@@ -10,6 +12,7 @@ from convcalc.ops import linear, merge, opaque
 from convcalc.ops import shape as shapes
 from convcalc.readers.keras.arguments import Ref, tensors_in
 from convcalc.readers.keras.build import Call, Rule
+from convcalc.readers.keras.rules import einsum
 from convcalc.readers.keras.text import short
 
 
@@ -19,39 +22,35 @@ def dense(c: Call) -> list[Ref]:
 
 def einsum_dense(c: Call) -> list[Ref]:
     """``abc,cde->abde``: the input's last axes are summed away, the kernel's new ones follow."""
-    equation, dims = c.need("equation"), c.dims()
-    try:
-        (source, kernel), target = equation.split("->")[0].split(","), equation.split("->")[1]
-    except (AttributeError, ValueError, IndexError):
-        raise ModelError(f"'{c.path}' (EinsumDense): equation {short(equation)}") from None
-    source, kernel, target = (
-        t.replace("...", "").replace(" ", "") for t in (source, kernel, target)
-    )
+    parts, dims = einsum.terms(c.need("equation")), c.dims()
+    if parts is None:
+        raise ModelError(f"'{c.path}' (EinsumDense): equation {short(c.get('equation'))}")
+    source, kernel, target = (term.replace("...", "") for term in parts)
     summed = [letter for letter in kernel if letter in source]
     new = [letter for letter in kernel if letter not in source]
     count = len(summed)
+    out = c.need("output_shape")
+    sizes = (out if isinstance(out, tuple) else (out,))[-len(new) :]
+    bias = c.get("bias_axes")
+    # What a dense layer does, apart from the number of axes; anything else is a general product.
     simple = (
         dims is not None
-        and count > 0
+        and 0 < count < len(dims)
         and new
+        and all(type(n) is int for n in sizes)
         and kernel == "".join(summed + new)
         and source[-count:] == "".join(summed)
         and target == source[:-count] + "".join(new)
+        and (bias is None or sorted(bias) == sorted(new))
+        and not parts[0].endswith("...")
+        and (parts[0].startswith("...") or len(dims) == len(source))
     )
-    bias = c.get("bias_axes")
-    if not simple or dims is None or (bias is not None and sorted(bias) != sorted(new)):
-        return c.unknown()
-    out = c.need("output_shape")
-    sizes = (out if isinstance(out, tuple) else (out,))[-len(new) :]
-    if any(type(n) is not int for n in sizes) or len(dims) <= count:
-        return c.unknown()
+    if not simple or dims is None:
+        return einsum.general_dense(c)
     tensor = c.inputs[0]
     if count > 1:
         tensor = c.emit(shapes.Reshape((*dims[1:-count], -1)), suffix="flatten")
-    units = 1
-    for n in sizes:
-        units *= n
-    tensor = c.emit(linear.Dense(units, bias is not None), [tensor])
+    tensor = c.emit(linear.Dense(prod(sizes), bias is not None), [tensor])
     if len(new) > 1:
         tensor = c.emit(shapes.Reshape((*dims[1:-count], *sizes)), [tensor], "reshape")
     return c.activated(tensor)
@@ -95,19 +94,66 @@ def multi_head(c: Call) -> list[Ref]:
 
 
 def dot_attention(c: Call) -> list[Ref]:
-    """Keras' Attention: softmax(q k^T) v, without projections."""
-    if c.get("score_mode", "dot") != "dot":
+    """Keras' Attention without projections: softmax(q k^T) v, or additive scores."""
+    mode = c.get("score_mode", "dot")
+    if mode not in ("dot", "concat"):
         return c.unknown()
+    query, value, key = three(c)
+    if mode == "concat":
+        # The scale stands before the tanh; one more number weighs the sum.
+        scale = constant(c, (), "scale") if c.get("use_scale", False) else None
+        scores = additive_scores(c, query, key, before=scale)
+        scores = c.emit(merge.Multiply(), [scores, constant(c, (), "weight")], "weighed")
+    else:
+        scores = c.emit(linear.MatMul(transpose_b=True), [query, key], "scores")
+        if c.get("use_scale", False):
+            scores = c.emit(merge.Multiply(), [scores, constant(c, (), "scale")], "scaled")
+    return weighed(c, scores, value)
+
+
+def additive_attention(c: Call) -> list[Ref]:
+    """Bahdanau's: the scores are sum(scale * tanh(q + k))."""
+    query, value, key = three(c)
+    dims = c.builder.spec(query).shape
+    if dims is None:
+        return c.unknown()
+    scale = constant(c, dims[-1:], "scale") if c.get("use_scale", True) else None
+    return weighed(c, additive_scores(c, query, key, after=scale), value)
+
+
+def three(c: Call) -> tuple[Ref, Ref, Ref]:
+    """Query, value and key, which is the value where it is not given."""
     inputs = ordered_inputs(c, ("query", "value", "key"))
     if len(inputs) < 2:
-        raise ModelError(f"'{c.path}' (Attention) takes a query and a value")
-    query, val, key = inputs[0], inputs[1], inputs[-1]
-    scores = c.emit(linear.MatMul(transpose_b=True), [query, key], "scores")
-    if c.get("use_scale", False):
-        scale = c.emit(opaque.Constant((), stored=True, trainable=True), [], "scale")
-        scores = c.emit(merge.Multiply(), [scores, scale], "scaled")
+        raise ModelError(f"'{c.path}' ({c.type}) takes a query and a value")
+    return inputs[0], inputs[1], inputs[-1]
+
+
+def constant(c: Call, shape: tuple[Any, ...], suffix: str) -> Ref:
+    """A trained tensor that is no kernel."""
+    return c.emit(opaque.Constant(shape, stored=True, trainable=True), [], suffix)
+
+
+def additive_scores(
+    c: Call, query: Ref, key: Ref, before: Ref | None = None, after: Ref | None = None
+) -> Ref:
+    """sum(after * tanh(before * (q + k))) for each query and key."""
+    rows = c.emit(shapes.ExpandDims(-2), [query], "rows")
+    columns = c.emit(shapes.ExpandDims(-3), [key], "columns")
+    found = c.emit(merge.Add(), [rows, columns], "sum")
+    if before is not None:
+        found = c.emit(merge.Multiply(), [found, before], "scaled")
+    found = c.emit(act.Activation("tanh"), [found], "tanh")
+    if after is not None:
+        found = c.emit(merge.Multiply(), [found, after], "scaled")
+    return c.emit(shapes.Reduce("sum", -1), [found], "scores")
+
+
+def weighed(c: Call, scores: Ref, value: Ref) -> list[Ref]:
+    """The values in the proportions of the scores; the proportions too if they are asked for."""
     weights = c.emit(act.Activation("softmax"), [scores], "softmax")
-    return [c.emit(linear.MatMul(), [weights, val])]
+    found = c.emit(linear.MatMul(), [weights, value])
+    return [found, weights] if c.kwargs.get("return_attention_scores") else [found]
 
 
 def embedding(c: Call) -> list[Ref]:
@@ -129,6 +175,8 @@ RULES: dict[str, Rule] = {
     "GroupQueryAttention": multi_head,
     "GroupedQueryAttention": multi_head,
     "Attention": dot_attention,
+    "AdditiveAttention": additive_attention,
+    "Einsum": einsum.einsum,
     "Embedding": embedding,
     "Dot": dot,
     "Matmul": matmul,

@@ -131,6 +131,9 @@ RULES: dict[str, Rule] = {
     **{f"Conv{rank}DTranspose": transposed for rank in (1, 2, 3)},
     **{f"MaxPooling{rank}D": pool(pooling.MaxPool) for rank in (1, 2, 3)},
     **{f"AveragePooling{rank}D": pool(pooling.AveragePool) for rank in (1, 2, 3)},
+    # `keras.ops` in a functional model.
+    "MaxPool": pool(pooling.MaxPool),
+    "AveragePool": pool(pooling.AveragePool),
     **{f"GlobalAveragePooling{rank}D": global_pool("average") for rank in (1, 2, 3)},
     **{f"GlobalMaxPooling{rank}D": global_pool("max") for rank in (1, 2, 3)},
     **{f"AdaptiveAveragePooling{rank}D": adaptive_pool("average") for rank in (1, 2, 3)},
