@@ -61,6 +61,11 @@ ROUNDS = (
 )
 
 
+def needs_repeats(setting: Setting) -> bool:
+    """Only the graph executor's training with several threads differs from step to step."""
+    return setting.mode == "training" and not setting.jit and setting.threads is None
+
+
 def networks(part: str) -> dict[str, dict[str, Any]]:
     """The networks marked `part`, by name."""
     found: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "networks.yaml").read_text())[part]
@@ -90,7 +95,7 @@ def cases(parts: list[str], rounds: list[int]) -> Iterator[tuple[str, Request]]:
                             optimizer=setting.optimizer,
                             batch=entry["batches"][setting.batch],
                             threads=setting.threads,
-                            repeats=3 if setting.jit or setting.mode == "inference" else 5,
+                            repeats=5 if needs_repeats(setting) else 3,
                         ),
                     )
 
@@ -102,7 +107,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, action="append", help="1 to 4; default: all")
     parser.add_argument("--only", help="networks whose name contains this")
     parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one run")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one run")
     parser.add_argument("--output", type=Path, default=HERE / "tensorflow.jsonl")
     options = parser.parse_args()
     started = time.monotonic()
