@@ -17,7 +17,7 @@ from convcalc.readers.sizes import Input, by_name, laid_out
 #: Modules of this package, in the order in which they are asked.  Each says with
 #: ``match(start: bytes, name: str)`` whether a file is theirs, from its first bytes before its
 #: name, and gives the network with ``read(path: Path, input: Input)``.
-FORMATS = ("archive", "hdf5", "foreign", "configuration")
+FORMATS = ("archive", "hdf5", "foreign", "configuration", "onnx")
 
 #: How much of a file `match` gets to see.
 START_BYTES = 1024

@@ -27,6 +27,7 @@ TFLITE = (
     "a TensorFlow Lite model; give the model it was made from, or convert it: "
     "python -m tf2onnx.convert --tflite FILE --output model.onnx"
 )
+POINTER = "a pointer of Git LFS; fetch the file that it stands for: git lfs pull"
 COMPRESSED = "compressed; unpack it first"
 
 #: What each ending says where the content does not.
@@ -51,6 +52,8 @@ def what(start: bytes, name: str) -> str | None:
         return TORCH
     if start[:2] == b"\x1f\x8b" or start[:3] in (b"BZh", b"\xfd7z"):
         return COMPRESSED
+    if start.startswith(b"version https://git-lfs"):
+        return POINTER
     # Eight bytes of length, then a JSON header.
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 2**32:
         return WEIGHTS

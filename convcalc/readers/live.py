@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from typing import Any
 
 from convcalc.errors import ConvcalcError, ModelError
@@ -24,9 +23,9 @@ def read(source: Any, input: Input = None) -> Network:
     if bases & KERAS:
         return read_keras(source, input)
     if ("torch", "Module") in bases:
-        torch = import_module("convcalc.readers.torch")
-        found: Network = torch.read_module(source, input=input, name=type(source).__name__)
-        return found
+        from convcalc.readers import torch
+
+        return torch.read_module(source, input=input, name=type(source).__name__)
     raise ModelError(
         f"cannot read a network from an object of type {type(source).__name__}; give a Keras "
         "model, a PyTorch module, a path, a name of the zoo, or a configuration as a dict"

@@ -31,6 +31,7 @@ SPEC = {"name": "n", "input": [8, 8, 3], "layers": [{"conv": {"filters": 2, "ker
         ("graph.pb", b"\x0a\x05\x0a\x01x\x12", "tf2onnx.convert --graphdef"),
         ("net.json.gz", b"\x1f\x8b\x08\0", "compressed"),
         ("net.what", b"\0\x01\x02\x03", "in no format that is read"),
+        ("net.onnx", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("net.py", b"import keras", r"net\.py:build_model"),
     ],
 )
