@@ -36,7 +36,17 @@ IMAGES = (
 ALONG = ("batch_norm", "group_norm", "prelu")
 #: Operators that read axes in the network's order.
 IN_ORDER = (
-    *("dense", "matmul", "attention", "embedding", "dot", "layer_norm", "rms_norm", "reshape"),
+    *(
+        "dense",
+        "matmul",
+        "attention",
+        "scaled_dot_product",
+        "embedding",
+        "dot",
+        "layer_norm",
+        "rms_norm",
+        "reshape",
+    ),
     *("permute", "repeat", "expand_dims", "squeeze", "constant", "reduce"),
 )
 #: Operators for which the order of the features within a sample does not matter.
@@ -465,6 +475,8 @@ def padded(place: Place, extra: list[int], value: float = 0.0) -> tuple[str, Any
 def conv(place: Place, kind: Any) -> Any:
     """nn.Conv, behind an F.pad where the padding's sides differ."""
     x = place.inputs[0]
+    if len(place.inputs) > 1:
+        raise place.refusal("its modules make their own kernels")
     if kind.type == "depthwise_conv":
         kind = kind.plain(x)
     slides = kind.slides(x)
@@ -975,6 +987,14 @@ def dot(place: Place, kind: Any) -> Any:
     return place.call(summed)
 
 
+def scaled_dot_product(place: Place, kind: Any) -> Any:
+    """F.scaled_dot_product_attention."""
+    attend = place.torch.nn.functional.scaled_dot_product_attention
+    query, key = place.inputs[:2]
+    grouped = len(query.dims) > 3 and query.dims[-3] != key.dims[-3]
+    return place.call(lambda *tensors: attend(*tensors, enable_gqa=grouped))
+
+
 def embedding(place: Place, kind: Any) -> Any:
     """nn.Embedding."""
     return place.torch.nn.Embedding(kind.rows, kind.width)
@@ -1066,6 +1086,7 @@ RULES: dict[str, Callable[[Place, Any], Any]] = {
     "resize": upsample,
     "rms_norm": layer_norm,
     "scale": scale,
+    "scaled_dot_product": scaled_dot_product,
     "slice": cut,
     "space_to_depth": space_to_depth,
     "spectral_norm": spectral_norm,

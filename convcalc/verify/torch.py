@@ -97,14 +97,14 @@ def track(request: Request, *, foreach: bool | None = None) -> Measurement:
         work.prepare()
         work.step()
         gc.collect()
-        tracker = tracker_class()(BLOCK if gpu else 1, request.timeline)
+        tracker = tracker_class()(work.device, BLOCK if gpu else 1, request.timeline)
         tracker.track_external(work.model, *work.resting())
         if work.optimizer is not None:
             tracker.track_external(work.optimizer)
-        resting = tracker.total(work.device)
+        resting = tracker.total()
         with tracker:
             work.step()
-        peak = tracker.peak(work.device)
+        peak = tracker.peak()
     return work.measurement(
         [peak],
         resting,
@@ -419,10 +419,11 @@ def tracker_class() -> Any:
     from torch.distributed._tools import mem_tracker
 
     class Tracker(mem_tracker.MemTracker):  # type: ignore[misc]
-        """Records each change of the total."""
+        """Records each change of the total on one device."""
 
-        def __init__(self, block: int, record: bool) -> None:
+        def __init__(self, device: str, block: int, record: bool) -> None:
             super().__init__()
+            self.device = device
             self.block = block
             self.record = record
             self.events: list[Event] = []
@@ -432,9 +433,9 @@ def tracker_class() -> Any:
         def _update_snap(self, u_type: Any, winfo: Any, *rest: Any, **named: Any) -> None:
             if u_type is mem_tracker._UpdateType.ADD:
                 winfo.mem_consumed = -(-winfo.mem_consumed // self.block) * self.block
-            before = self.total(winfo.device.type)
+            before = self.total()
             super()._update_snap(u_type, winfo, *rest, **named)
-            after = self.total(winfo.device.type)
+            after = self.total()
             if self.record and self._depth and after != before:
                 self.note(winfo, after, after - before)
 
@@ -452,17 +453,17 @@ def tracker_class() -> Any:
             self.running = func.__name__.partition(".")[0]
             return super().__torch_dispatch__(func, types, args, kwargs)
 
-        def total(self, device: str) -> int:
-            """Bytes in use on a kind of device."""
-            return self.sum_of(self._curr_mem_snap, device)
+        def total(self) -> int:
+            """Bytes in use."""
+            return self.sum_of(self._curr_mem_snap)
 
-        def peak(self, device: str) -> int:
+        def peak(self) -> int:
             """The most bytes that were in use at once."""
-            return self.sum_of(self._peak_mem_snap, device)
+            return self.sum_of(self._peak_mem_snap)
 
-        @staticmethod
-        def sum_of(snapshot: Any, device: str) -> int:
-            return sum(kinds["Total"] for d, kinds in snapshot.items() if d.type == device)
+        def sum_of(self, snapshot: Any) -> int:
+            """The bytes of a snapshot on the device."""
+            return sum(kinds["Total"] for d, kinds in snapshot.items() if d.type == self.device)
 
     return Tracker
 
