@@ -68,7 +68,7 @@ def shape_of(c: Call, value: Any) -> tuple[int, ...]:
 def convolution(c: Call) -> Ref:
     if c.get("transposed"):
         return transposed(c)
-    x = c.ref("input")
+    x = c.x
     kernel = shape_of(c, c["weight"])
     rank = len(kernel) - 2
     if len(c.dims(x)) != rank + 2:
@@ -93,7 +93,7 @@ def convolution(c: Call) -> Ref:
 
 @rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def transposed(c: Call) -> Ref:
-    x = c.ref("input")
+    x = c.x
     kernel = shape_of(c, c["weight"])
     rank = len(kernel) - 2
     if len(c.dims(x)) != rank + 2:
@@ -121,7 +121,7 @@ def transposed(c: Call) -> Ref:
 
 @rule("linear")
 def dense(c: Call) -> Ref:
-    x = c.ref("input")
+    x = c.x
     claim = None if len(c.dims(x)) < 2 else c.claim(c["weight"], c["bias"])
     if claim is not None:
         units = shape_of(c, c["weight"])[0]
@@ -133,14 +133,24 @@ def dense(c: Call) -> Ref:
 @rule("matmul", "mm", "bmm")
 def matmul(c: Call) -> Ref:
     second = "other" if "other" in c.args else "mat2"
-    return c.emit(linear.MatMul(), [c.ref("self"), c.ref(second)])
+    return c.emit(linear.MatMul(), [c.x, c.ref(second)])
 
 
 @rule("addmm", "baddbmm")
 def matmul_add(c: Call) -> Ref:
     first, second = ("mat1", "mat2") if "mat1" in c.args else ("batch1", "batch2")
     made = c.emit(linear.MatMul(), [c.ref(first), c.ref(second)])
-    return made if c.get("beta") == 0 else c.emit(merge.Add(), [c.ref("self"), made])
+    return made if c.get("beta") == 0 else c.emit(merge.Add(), [c.x, made])
+
+
+@rule("mv", "dot", "vdot")
+def vector_product(c: Call) -> Ref:
+    """A product with a vector is one with a matrix of one column."""
+    x, y = (c.ref(key) for key in c.args)
+    if c.base != "mv":
+        x = c.emit(shapes.ExpandDims(0), [x])
+    made = c.emit(linear.MatMul(), [x, c.emit(shapes.ExpandDims(-1), [y])])
+    return c.emit(shapes.Squeeze((-1,) if c.base == "mv" else (-2, -1)), [made])
 
 
 @rule("scaled_dot_product_attention")
@@ -238,7 +248,7 @@ def affine(c: Call, made: Ref, axis: int) -> Ref:
 
 @rule("batch_norm", "instance_norm")
 def batch_norm(c: Call) -> Ref:
-    x = c.ref("input")
+    x = c.x
     values = [c[key] for key in ("weight", "bias", "running_mean", "running_var")]
     scale, center, mean, variance = (value is not None for value in values)
     statistics = mean and variance
@@ -261,7 +271,7 @@ def batch_norm(c: Call) -> Ref:
 @rule("layer_norm")
 def layer_norm(c: Call) -> Ref:
     axes = tuple(range(-len(c["normalized_shape"]), 0))
-    return normalized(c, lambda s, b: norm.LayerNorm(axes, s, b), len(c.dims(c.ref("input"))) - 1)
+    return normalized(c, lambda s, b: norm.LayerNorm(axes, s, b), len(c.dims(c.x)) - 1)
 
 
 @rule("group_norm")
@@ -273,13 +283,13 @@ def group_norm(c: Call) -> Ref:
 def rms_norm(c: Call) -> Ref:
     axes = tuple(range(-len(c["normalized_shape"]), 0))
     c.args["bias"] = None
-    last = len(c.dims(c.ref("input"))) - 1
+    last = len(c.dims(c.x)) - 1
     return normalized(c, lambda s, _: norm.RMSNorm(axes, s), last)
 
 
 def normalized(c: Call, operator: Callable[[bool, bool], Operator], axis: int) -> Ref:
     """A normalization that owns its scale and shift, or is followed by theirs."""
-    x = c.ref("input")
+    x = c.x
     values = [c["weight"], c["bias"]]
     scale, center = (value is not None for value in values)
     claim = c.claim(*values)
@@ -292,7 +302,7 @@ def normalized(c: Call, operator: Callable[[bool, bool], Operator], axis: int) -
 
 
 def pool(c: Call, operator: type[Any], **more: Any) -> Ref:
-    x = c.ref("self" if "self" in c.args else "input")
+    x = c.x
     rank = int(c.base.removesuffix("_with_indices")[-2])
     if len(c.dims(x)) != rank + 2:
         raise Unsupported
@@ -331,7 +341,7 @@ def average_pool(c: Call) -> Ref:
 
 @rule(*(f"adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)))
 def adaptive_pool(c: Call) -> Any:
-    x = c.ref("self")
+    x = c.x
     rank = int(c.base[-2])
     kind = "max" if "max" in c.base else "average"
     if len(c.dims(x)) != rank + 2:
@@ -355,7 +365,7 @@ def rnn(c: Call) -> Any:
     # Projected states have one matrix more.
     if len(weights) != each * directions * c["num_layers"]:
         raise Unsupported
-    x = c.ref("input")
+    x = c.x
     if not c["batch_first"]:
         x = c.emit(shapes.Permute((1, 0, 2)), [x])
     steps = c.dims(x)[1]
@@ -378,7 +388,8 @@ def rnn(c: Call) -> Any:
         x = c.emit(merge.Concat(-1), found) if len(found) > 1 else found[0]
         if c["dropout"] and layer < c["num_layers"] - 1:
             x = c.emit(act.Dropout(c["dropout"]), [x])
-    states = [c.gather([x], shape) for shape in c.shapes[1:]]
+    read = any(user.args[1] and user.users for user in c.node.users)
+    states = [c.gather([x], shape) if read else None for shape in c.shapes[1:]]
     return [x if c["batch_first"] else c.emit(shapes.Permute((1, 0, 2)), [x]), *states]
 
 
@@ -403,13 +414,13 @@ ACTIVATIONS = {
 
 @rule(*ACTIVATIONS)
 def activation(c: Call) -> Ref:
-    return c.emit(act.Activation(ACTIVATIONS[c.base]), [c.ref("self")])
+    return c.emit(act.Activation(ACTIVATIONS[c.base]), [c.x])
 
 
 @rule("hardtanh")
 def hardtanh(c: Call) -> Ref:
     relu6 = (c["min_val"], c["max_val"]) == (0, 6)
-    return c.emit(act.Activation("relu6" if relu6 else "hard_tanh"), [c.ref("self")])
+    return c.emit(act.Activation("relu6" if relu6 else "hard_tanh"), [c.x])
 
 
 @rule("prelu")
@@ -418,12 +429,12 @@ def prelu(c: Call) -> Ref:
     if claim is None:
         raise Unsupported
     slopes = shape_of(c, c["weight"])
-    return c.emit(act.PRelu(slopes=slopes), [c.ref("self")], *claim)
+    return c.emit(act.PRelu(slopes=slopes), [c.x], *claim)
 
 
 @rule("glu")
 def glu(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     axis = axis_of(c["dim"], len(c.dims(x)))
     half = c.dims(x)[axis] // 2
     first = c.emit(shapes.Split((half, half), axis), [x])
@@ -433,7 +444,7 @@ def glu(c: Call) -> Ref:
 
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout")
 def dropout(c: Call) -> Any:
-    x = c.ref("input")
+    x = c.x
     rest = len(c.dims(x)) - 1
     if drops_samples(c):
         noise: Any = (None, *(1,) * rest)
@@ -459,7 +470,7 @@ FUNCTIONS = (
 
 @rule(*FUNCTIONS)
 def function(c: Call) -> Ref:
-    return typed(c, c.emit(act.Function(c.base), [c.ref("self")]))
+    return typed(c, c.emit(act.Function(c.base), [c.x]))
 
 
 def typed(c: Call, made: Ref) -> Ref:
@@ -486,7 +497,17 @@ COMBINED = (
     *("eq", "ne", "lt", "le", "gt", "ge", "less", "greater", "logical_and", "logical_or"),
     *("logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "remainder", "fmod", "atan2"),
     *("floor_divide", "where", "lerp", "addcmul", "addcdiv", "masked_fill", "isclose", "heaviside"),
-    *("copysign", "hypot", "copy", "xlogy", "__and", "__or", "__xor"),
+    *(
+        "_weight_norm_interface",
+        "_weight_norm",
+        "copysign",
+        "hypot",
+        "copy",
+        "xlogy",
+        "__and",
+        "__or",
+        "__xor",
+    ),
 )
 
 
@@ -499,6 +520,8 @@ def combine(c: Call) -> Ref:
         if isinstance(value, (Ref, Weight, Folded))
         and not (isinstance(value, Folded) and value.shape == ())
     ]
+    if len(c.shapes) > 1:  # Weight norm gives the norm as well.
+        return [c.emit(merge.Combine(c.base), inputs), c.gather(inputs[1:], c.shapes[1])]
     if len(inputs) == 1 and c.dims(inputs[0]) == c.shape:
         return typed(c, c.emit(act.Function(c.base), inputs))
     merged = MERGES.get(c.base)
@@ -524,8 +547,8 @@ REDUCTIONS = {
 def reduction(c: Call) -> Any:
     if "other" in c.args:
         both = merge.Maximum() if c.base == "max" else merge.Minimum()
-        return c.emit(both, [c.ref("self"), c.ref("other")])
-    x = c.ref("self")
+        return c.emit(both, [c.x, c.ref("other")])
+    x = c.x
     rank = len(c.dims(x))
     axes = c.get("dim")
     if axes is None or axes == []:

@@ -75,6 +75,11 @@ class Call:
         value = self.args.get(key)
         return default if value is None else value
 
+    @property
+    def x(self) -> Ref:
+        """The first argument, whatever the operator calls it."""
+        return self.ref(next(iter(self.args)))
+
     def ref(self, key: str) -> Ref:
         """An argument as a tensor that an op makes."""
         return self.builder.tensor(self.args[key], self)
@@ -289,7 +294,8 @@ class Builder:
                 if isinstance(value, Ref) and self.specs[value].shape != shape:
                     raise Unsupported
             return made if listed(call.node) or not isinstance(made, (list, tuple)) else made[0]
-        except (Unsupported, ShapeError):
+        except (Unsupported, ShapeError, LookupError, TypeError, ValueError, AttributeError):
+            # Arguments come and go with PyTorch's versions: an op not understood is opaque.
             del self.ops[marks[0] :]
             _, self.names, self.claimed, self.constants = marks
             return self.unknown(call, results)

@@ -32,7 +32,7 @@ def listed_sizes(values: Any, rank: int) -> tuple[Any, ...]:
 
 @move("alias", "detach", "lift_fresh", "lift_fresh_copy", "view_as_real", "expand_as", "_to_copy")
 def same(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     if c.dims(x) != c.shape:
         return c.gather([x], c.shape)
     return x if c.spec(x).dtype == c.dtype else c.emit(act.Cast(c.dtype), [x])
@@ -45,7 +45,7 @@ for name in ("to", "type_as", "float", "half", "double", "bfloat16", "_autocast_
 @move("contiguous", "clone")
 def copied(c: Call) -> Ref:
     """A copy, where PyTorch makes one."""
-    x = c.ref("self")
+    x = c.x
     source = c.node.args[0].meta["val"]  # type: ignore[union-attr]
     kept = c.base == "contiguous" and source.is_contiguous()
     return x if kept else c.emit(act.Identity(), [x])
@@ -53,7 +53,7 @@ def copied(c: Call) -> Ref:
 
 @move("flatten")
 def flatten(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     rank = len(c.dims(x))
     whole = rank > 1 and (c["start_dim"], axis_of(c["end_dim"], rank)) == (1, rank - 1)
     if whole and c.spec(x).batch_axis == 0:
@@ -63,7 +63,7 @@ def flatten(c: Call) -> Ref:
 
 @move("view", "reshape", "_unsafe_view", "unflatten", "view_as", "reshape_as", "_reshape_alias")
 def reshape(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     if c.dims(x) == c.shape:
         return x
     asked = c.get("size", c.get("shape"))
@@ -77,7 +77,7 @@ def reshape(c: Call) -> Ref:
 
 @move("permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "numpy_T", "mT")
 def permute(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     rank = len(c.dims(x))
     order = list(range(rank))
     if c.base == "permute":
@@ -103,7 +103,7 @@ def permute(c: Call) -> Ref:
 
 @move("squeeze")
 def squeeze(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     dims = c.dims(x)
     asked = c.get("dim", tuple(range(len(dims))))
     axes = [axis_of(axis, len(dims)) for axis in listed_sizes(asked, 1)]
@@ -113,7 +113,7 @@ def squeeze(c: Call) -> Ref:
 
 @move("unsqueeze")
 def unsqueeze(c: Call) -> Ref:
-    return c.emit(shapes.ExpandDims(c["dim"]), [c.ref("self")])
+    return c.emit(shapes.ExpandDims(c["dim"]), [c.x])
 
 
 def cut(c: Call, x: Ref, axis: int, start: int, size: int, step: int = 1) -> Ref:
@@ -127,7 +127,7 @@ def cut(c: Call, x: Ref, axis: int, start: int, size: int, step: int = 1) -> Ref
 
 @move("select")
 def select(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     axis = axis_of(c["dim"], len(c.dims(x)))
     part = cut(c, x, axis, c["index"] % c.dims(x)[axis], 1)
     return c.emit(shapes.Squeeze((axis,)), [part])
@@ -135,7 +135,7 @@ def select(c: Call) -> Ref:
 
 @move("slice", "narrow")
 def slice_(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     axis = axis_of(c["dim"], len(c.dims(x)))
     start = c.get("start", 0)
     start = start + c.dims(x)[axis] if start < 0 else start
@@ -144,7 +144,7 @@ def slice_(c: Call) -> Ref:
 
 @move("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
 def split(c: Call) -> list[Ref]:
-    x = c.ref("self")
+    x = c.x
     axis = axis_of(c["dim"], len(c.dims(x)))
     sizes = tuple(shape[axis] for shape in c.shapes)
     if len(sizes) == 1:
@@ -155,12 +155,12 @@ def split(c: Call) -> list[Ref]:
 
 @move("unbind")
 def unbind(c: Call) -> list[Ref]:
-    axis = axis_of(c["dim"], len(c.dims(c.ref("self"))))
+    axis = axis_of(c["dim"], len(c.dims(c.x)))
     count = len(c.shapes)
     if count == 1:
-        pieces = [c.ref("self")]
+        pieces = [c.x]
     else:
-        first = c.emit(shapes.Split((1,) * count, axis), [c.ref("self")])
+        first = c.emit(shapes.Split((1,) * count, axis), [c.x])
         pieces = [first, *(Ref(f"{first}:{i}") for i in range(1, count))]
     return [c.emit(shapes.Squeeze((axis,)), [piece]) for piece in pieces]
 
@@ -188,7 +188,7 @@ def stack(c: Call) -> Ref:
 )
 def pad(c: Call) -> Ref:
     """Padding is listed from the last axis backwards."""
-    x = c.ref("self")
+    x = c.x
     rank = len(c.dims(x))
     listed = list(c.get("pad", c.get("padding")))
     pairs = [(0, 0)] * (rank - len(listed) // 2)
@@ -215,7 +215,7 @@ def pad(c: Call) -> Ref:
     *(f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)),
 )
 def resize(c: Call) -> Ref:
-    x = c.ref("input" if "input" in c.args else "self")
+    x = c.x
     method = next(m for m in ("nearest", "bilinear", "bicubic", "linear") if m in c.base)
     before, after = c.dims(x)[2:], c.shape[2:]
     scales = c.get("scale_factors")
@@ -229,23 +229,23 @@ def resize(c: Call) -> Ref:
 @move("pixel_shuffle")
 def pixel_shuffle(c: Call) -> Ref:
     operator = shapes.DepthToSpace(c["upscale_factor"], channels_first=True)
-    return c.emit(operator, [c.ref("self")])
+    return c.emit(operator, [c.x])
 
 
 @move("pixel_unshuffle")
 def pixel_unshuffle(c: Call) -> Ref:
     operator = shapes.SpaceToDepth(c["downscale_factor"], channels_first=True)
-    return c.emit(operator, [c.ref("self")])
+    return c.emit(operator, [c.x])
 
 
 @move("channel_shuffle")
 def channel_shuffle(c: Call) -> Ref:
-    return c.emit(shapes.ChannelShuffle(c["groups"], channels_first=True), [c.ref("self")])
+    return c.emit(shapes.ChannelShuffle(c["groups"], channels_first=True), [c.x])
 
 
 @move("expand", "broadcast_to")
 def expand(c: Call) -> Ref:
-    x = c.ref("self")
+    x = c.x
     return x if c.dims(x) == c.shape else c.gather([x], c.shape)
 
 
