@@ -1,8 +1,9 @@
-"""Ask XLA's compiler for devices that are not there: `python -m benchmarks.memory.measure_compiled`.
+"""Ask XLA's compiler: `python -m benchmarks.memory.measure_compiled --set tune`.
 
-Needs jax, keras and the extras xla-gpu and xla-tpu.  Nothing is run, so networks have their own
-sizes.  Each answer is a line of benchmarks/memory/compiled.jsonl; what is there already is skipped,
-so the script can be stopped and started again at any time; one process compiles at a time.
+The devices need not be there.  Needs jax, keras and the extras xla-gpu and xla-tpu.  Nothing is
+run, so networks have their own sizes.  Each answer is a line of benchmarks/memory/compiled.jsonl;
+what is there already is skipped, so the script can be stopped and started again at any time; one
+process compiles at a time.
 """
 
 from __future__ import annotations

@@ -250,8 +250,11 @@ class Builder:
         for name, held in zip(network.outputs, outputs, strict=True):
             if not self.keras.backend.is_keras_tensor(held.tensor):
                 raise ModelError(f"output '{name}' depends on no input; Keras has no such model")
+        ends = [held.tensor for held in outputs]
         model = self.keras.Model(
-            sources, [held.tensor for held in outputs], name=self.unique(network.name)
+            sources if len(sources) > 1 else sources[0],
+            ends if len(ends) > 1 else ends[0],
+            name=self.unique(network.name),
         )
         model.convcalc_moved = {name for name in network.outputs if self.tensors[name].moved}
         return model
