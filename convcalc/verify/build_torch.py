@@ -6,8 +6,8 @@ along the last axis reads a permuted view, and a flatten keeps the channels in f
 is the same on both sides belongs to the convolution; other padding is an ``F.pad`` before it, or,
 for a pool, what `ceil_mode` does.  No activation is in place, as is PyTorch's default.
 
-The module's submodules carry the ops' names ("/" and "." become "_").  A tensor is let go of when
-its last reader has read it.  What a network does not hold (epsilon, momentum, constants of a
+The module's submodules carry the ops' names ("/" and "." become "_"); what branches meet in is a
+function, as ``x + y`` is.  A tensor is let go of when its last reader has read it.  What a network does not hold (epsilon, momentum, constants of a
 rescaling, slopes) gets PyTorch's default; none of it changes a shape or a byte.
 """
 
@@ -275,13 +275,14 @@ class Own:
                 self.sources = tuple(network.inputs)
                 self.results = network.outputs
                 self.steps: list[Step] = []
+                self.functions: dict[str, Callable[..., Any]] = {}
                 self.moved: set[str] = set()
 
             def forward(self, *inputs: Any) -> Any:
                 tensors = dict(zip(self.sources, inputs, strict=True))
                 del inputs
                 for step in self.steps:
-                    module = getattr(self, step.module)
+                    module = self.functions.get(step.module) or getattr(self, step.module)
                     given = [tensors[name] for name in step.inputs]
                     made = module(*map(turned, given, step.turns))
                     made = made if isinstance(made, (list, tuple)) else (made,)
@@ -396,6 +397,9 @@ class Builder:
                 )
             return name
         name = self.unique(f"{op.name}_{suffix}" if suffix else op.name)
+        if len(op.inputs) > 1 and not own:
+            model.functions[name] = module.function
+            return name
         model.add_module(name, module)
         if own:
             self.shared[op.weights] = (name, op, moved)
