@@ -116,12 +116,7 @@ def main() -> None:
     for name, request in cases(options.set or ["tune", "report"], rounds):
         if options.only and options.only not in name:
             continue
-        wanted = {
-            "network": name,
-            "input": next(iter(request.network["inputs"].values())),
-            **{key: getattr(request, key) for key in records.IDENTITY[2:]},
-        }
-        if records.identity(wanted) in done:
+        if identity(name, request) in done:
             continue
         if time.monotonic() - started > 60 * options.minutes:
             break
@@ -135,6 +130,14 @@ def main() -> None:
         peak = f"{found.peak_bytes:,}" if found.peak_bytes else "out of memory"
         seconds = time.monotonic() - begun
         print(f"{describe(name, request)}: {peak} B, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+def identity(name: str, request: Request) -> str:
+    """What the record of a run will be told by."""
+    wanted = {"network": name, "input": next(iter(request.network["inputs"].values()))}
+    return records.identity(
+        {**wanted, **{key: getattr(request, key) for key in records.IDENTITY[2:]}}
+    )
 
 
 def describe(name: str, request: Request) -> str:

@@ -99,9 +99,15 @@ def run(request: Request) -> Measurement:  # pragma: no cover
             "loss": losses if request.mode == "training" else None,
             "interop_threads": request.threads or "default",
             "cores": os.cpu_count(),
-            **{key: os.environ[key] for key in CPU_SETTINGS if request.device == "cpu"},
         },
     )
+    if request.device == "cpu":
+        found.settings |= {key: os.environ[key] for key in CPU_SETTINGS}
+    else:
+        from convcalc.verify import nvml
+
+        found.settings["process_bytes"] = nvml.process_bytes()
+        found.settings["driver"] = nvml.driver_version()
     if request.timeline:
         from convcalc.verify.trace import trace
 
