@@ -11,8 +11,12 @@ from convcalc.errors import ModelError
 from convcalc.network import Network
 from convcalc.readers.sizes import Input
 
-#: Larger files are no structure of a network.
-MAX_BYTES = 64 * 2**20
+#: Larger files are no structure of a network: NASNet's has 1.5 MB.  Parsed, they take up to thirty
+#: times as much.
+MAX_BYTES = 16 * 2**20
+
+#: YAML takes ten seconds a megabyte.
+MAX_YAML = 2**19
 
 #: Bytes below a space that text has: tab, line feed, carriage return, form feed, escape.
 CONTROLS = b"\t\n\r\f\x1b"
@@ -99,6 +103,8 @@ def parse_yaml(text: str, what: str) -> Any:
     """YAML without anything that makes objects."""
     import yaml
 
+    if len(text) > MAX_YAML:
+        raise ModelError(f"{what} is YAML of more than {MAX_YAML >> 10} KiB; write it as JSON")
     try:
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:

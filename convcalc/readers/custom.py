@@ -55,7 +55,7 @@ def described(
     Raises:
         ModelError: the description fails, or describes no layers.
     """
-    from convcalc.readers.spec import read_layer
+    from convcalc.readers.spec import Names, read_layer
 
     where = f"the description of '{op.name}' ({op.layer_type})"
     shapes = tuple(
@@ -71,7 +71,7 @@ def described(
     if not layers:
         raise ModelError(f"{where} holds no layer")
     inputs = {f"input:{i}" if i else "input": name for i, name in enumerate(op.inputs)}
-    taken = set(inputs)
+    taken = Names(inputs)
     parts: list[Op] = []
     try:
         for number, entry in enumerate(layers, 1):

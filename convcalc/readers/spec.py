@@ -16,18 +16,18 @@ the fields of `convcalc.network.Op`.  Sizes are height, width, channels, without
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from itertools import count
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from convcalc.errors import ModelError
-from convcalc.network import MAX_OPS, Network, Op
+from convcalc.network import Network, Op
 from convcalc.ops import Operator, attributes, create, find, operators
 from convcalc.ops.base import suggestion
 from convcalc.readers.sizes import Input, by_name, laid_out
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
 FORMAT = 1
+MAX_LAYERS = 100_000
 NETWORK_KEYS = ("convcalc", "name", "layout", "input", "inputs", "layers", "outputs")
 LAYER_KEYS = ("name", "from", "layer", "layer_type", "weights", "trainable")
 
@@ -49,11 +49,11 @@ def read_spec(config: Mapping[str, Any], *, input: Input = None) -> Network:
     layers = config.get("layers")
     if not isinstance(layers, list) or not layers:
         raise ModelError("'layers' must be a list of at least one layer")
-    if len(layers) > MAX_OPS:
-        raise ModelError(f"a network has at most {MAX_OPS:,} layers")
+    if len(layers) > MAX_LAYERS:
+        raise ModelError(f"a network has at most {MAX_LAYERS:,} layers")
     inputs = read_inputs(config, name, layout == "channels_first", input)
     ops: list[Op] = []
-    taken = set(inputs)
+    taken = Names(inputs)
     previous = next(iter(inputs))
     for number, entry in enumerate(layers, 1):
         made = read_layer(entry, number, previous, taken)
@@ -91,7 +91,23 @@ def read_inputs(
     return found
 
 
-def read_layer(entry: Any, number: int, previous: str, taken: set[str]) -> list[Op]:
+class Names(set[str]):
+    """The names in use, and fresh ones for layers that have none: conv_1, conv_2, ..."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        super().__init__(taken)
+        self.last: dict[str, int] = {}
+
+    def fresh(self, kind: str) -> str:
+        """A name that is not in use."""
+        number = self.last.get(kind, 0) + 1
+        while f"{kind}_{number}" in self:
+            number += 1
+        self.last[kind] = number
+        return f"{kind}_{number}"
+
+
+def read_layer(entry: Any, number: int, previous: str, taken: Names) -> list[Op]:
     """The ops of one entry of `layers`; the last one carries the layer's name."""
     where = f"layer {number}"
     if isinstance(entry, str):
@@ -102,7 +118,7 @@ def read_layer(entry: Any, number: int, previous: str, taken: set[str]) -> list[
     if len(kinds) != 1:
         raise ModelError(f"{where} must name one operator, not {len(kinds)}: {kinds[:5]}")
     kind = str(kinds[0])
-    name = text(entry.get("name") or fresh(kind, taken), f"{where}: name")
+    name = text(entry.get("name") or taken.fresh(kind), f"{where}: name")
     if name in taken:
         raise ModelError(f"{where}: the name '{name}' is used twice")
     taken.add(name)
@@ -197,11 +213,6 @@ def write_spec(net: Network) -> dict[str, Any]:
     if net.outputs != (previous,):
         spec["outputs"] = list(net.outputs)
     return spec
-
-
-def fresh(kind: str, taken: set[str]) -> str:
-    """A name for a layer that has none: conv_1, conv_2, ..."""
-    return next(name for n in count(1) if (name := f"{kind}_{n}") not in taken)
 
 
 def text(value: Any, what: str) -> str:

@@ -69,7 +69,7 @@ def test_other_zips(tmp_path: Path) -> None:
 def test_a_bomb_is_read_no_further_than_the_limit(tmp_path: Path) -> None:
     path = archive(tmp_path / "bomb.keras", b" " * (MAX_BYTES + 2**20))
     assert path.stat().st_size < 2**20
-    with pytest.raises(ModelError, match="larger than 64 MiB"):
+    with pytest.raises(ModelError, match="larger than 16 MiB"):
         load(path)
 
 

@@ -33,6 +33,9 @@ from convcalc.readers.keras.text import MAX_DEPTH, short
 from convcalc.readers.sizes import Input, by_name
 from convcalc.tensors import TensorSpec
 
+#: Calls of layers, those of nested models at each call: Keras' own networks have a few thousand.
+MAX_CALLS = 100_000
+
 
 @dataclass(slots=True)
 class Call:
@@ -187,6 +190,9 @@ class Builder:
         self.rules: Mapping[str, Rule] = LAYERS
         self.ops: list[Op] = []
         self.names: set[str] = set()
+        self.last: dict[str, int] = {}
+        """The number that a name was last given to be different."""
+        self.steps = 0
         self.inputs: dict[str, TensorSpec] = {}
         self.calls: dict[str, int] = {}
         self.known: dict[str, TensorSpec] = {}
@@ -196,9 +202,10 @@ class Builder:
     def unique(self, name: str) -> str:
         """`name`, or with a number if it is taken."""
         if name in self.names:
-            number = 2
+            number = self.last.get(name, 1) + 1
             while f"{name}#{number}" in self.names:
                 number += 1
+            self.last[name] = number
             name = f"{name}#{number}"
         self.names.add(name)
         return name
@@ -380,6 +387,10 @@ class Builder:
         depth: int,
     ) -> list[Ref]:
         """Add the ops of one call of a layer."""
+        # Models within models can be called so often that a short file has no end.
+        self.steps += 1
+        if self.steps > MAX_CALLS:
+            raise ModelError(f"the model calls more than {MAX_CALLS:,} layers")
         if inputs is None:
             inputs = [ref for ref in tensors_in([args, kwargs]) if isinstance(ref, Ref)]
         path = prefix + layer.name
