@@ -191,26 +191,22 @@ class GraphBuilder:
     def opaque(self, use: Use) -> list[Edge]:
         """An op that is known by its name only, and by what the file says of its outputs."""
         node = use.node
-        read = [edge for edge in use.edges if edge is not None and (edge.name or edge.stored)]
-        readable = [edge for edge in read if edge.spec.known and product(edge.dims)]
-        unknown = [edge for edge in read if not edge.spec.known and edge.name]
-        lead = [edge for edge in readable if edge.name] + unknown
-        inputs = lead + [edge for edge in readable if not edge.name]
-        first = inputs[0] if inputs else None
-        samples = first.dims[0] if first is not None and first.spec.known and first.rank else 1
-        shapes = tuple(self.claimed_shape(name, samples) for name in node.outputs)
-        return self.emit(Opaque(node.op_type, shapes or (None,)), inputs, force=True)
+        edges = [edge for edge in use.edges if edge is not None and (edge.name or edge.stored)]
+        edges = [edge for edge in edges if not edge.spec.known or product(edge.dims)]
+        shapes = tuple(self.declared_shape(name) for name in node.outputs)
+        return self.emit(Opaque(node.op_type, shapes or (None,), whole=True), edges, force=True)
 
-    def claimed_shape(self, name: str, samples: int) -> tuple[int, ...] | None:
-        """The shape that the file declares, without the batch; None if it is not known in full."""
+    def declared_shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape that the file declares, for one sample; None if it is not known in full."""
         value = self.declared.get(name)
         if value is None or not value.dims:
             return None
-        batch, *rest = value.dims
-        if isinstance(batch, int) and batch != samples * self.batch:
-            return None
-        found = tuple(size for size in rest if isinstance(size, int))
-        return found if len(found) == len(rest) and product(found) < 1 << 62 else None
+        first, *rest = value.dims
+        sizes = (1 if first is None or isinstance(first, str) else first, *rest)
+        if self.batch > 1 and first == self.batch:
+            sizes = (1, *rest)
+        found = tuple(size for size in sizes if isinstance(size, int))
+        return found if len(found) == len(sizes) else None
 
     def emit(
         self,
@@ -258,11 +254,11 @@ class GraphBuilder:
         stored = any(edge.stored for edge in inputs)
         for spec in specs:
             check_size(spec, "the output")
-        made.outputs = tuple(
-            Edge(spec, constant=True, stored=stored, root=inputs[0].root, made=made)
-            for spec in specs
-        )
-        return list(made.outputs)
+        root = inputs[0].root
+        return [
+            Edge(spec, constant=True, stored=stored, root=root, made=made, index=index)
+            for index, spec in enumerate(specs)
+        ]
 
     def tensor(self, edge: Edge) -> str:
         """The network's tensor for an edge; a constant is made, and what it follows from."""
@@ -273,15 +269,15 @@ class GraphBuilder:
                 waiting.pop()
             elif last.made is None:
                 last.name = self.constant(last)
-            else:
-                missing = [source for source in last.made.inputs if not source.name]
+            elif last.made.names:
+                last.name = last.made.names[last.index]
+            elif missing := [source for source in last.made.inputs if not source.name]:
                 waiting.extend(missing)
-                if not missing:
-                    names = tuple(source.name for source in last.made.inputs)
-                    specs = [source.spec for source in last.made.inputs]
-                    made = self.append(last.made.operator, names, specs)
-                    for target, source in zip(last.made.outputs, made, strict=True):
-                        target.name = source.name
+            else:
+                names = tuple(source.name for source in last.made.inputs)
+                specs = [source.spec for source in last.made.inputs]
+                made = self.append(last.made.operator, names, specs)
+                last.made.names = tuple(target.name for target in made)
         return edge.name
 
     def constant(self, edge: Edge) -> str:
@@ -300,14 +296,12 @@ class GraphBuilder:
         check_size(spec, "a constant")
         return Edge(spec, constant=True)
 
-    def shared(self, edge: Edge) -> int:
-        """How many nodes read the stored tensor behind a constant."""
-        return self.uses[edge.root]
-
-    def claimed(self, edge: Edge) -> bool:
-        """Whether the variable behind a constant was already counted, in another form."""
-        root = edge.root
-        return root in self.claims and (self.claims[root] == root or edge.made is not None)
+    def torn(self, weights: Sequence[Edge]) -> bool:
+        """Whether variables that an op would store together are read apart from each other."""
+        key = " ".join(edge.root for edge in weights)
+        return len({self.uses[edge.root] for edge in weights}) > 1 or any(
+            self.claims.get(edge.root, key) != key for edge in weights
+        )
 
     def claim(
         self,
@@ -319,14 +313,12 @@ class GraphBuilder:
         """The key under which an op's variables count: that of the op that has the same ones."""
         roots = [edge.root for edge in weights]
         key = " ".join(roots)
-        if not all(roots) or not any(self.uses[root] > 1 for root in roots):
-            key = name
-        variables = operator.params(*specs)
-        if self.variables.setdefault(key, variables) != variables:
-            return name
         for root in roots:
             self.claims.setdefault(root, key)
-        return key
+        if not all(roots) or not any(self.uses[root] > 1 for root in roots):
+            return name
+        variables = operator.params(*specs)
+        return key if self.variables.setdefault(key, variables) == variables else name
 
     def outputs(self, names: Iterable[str]) -> tuple[str, ...]:
         """The network's outputs by the names of its own tensors."""

@@ -7,7 +7,7 @@ from typing import Any
 from convcalc.errors import ShapeError
 from convcalc.ops.activation import Cast
 from convcalc.ops.convolution import Conv, ConvTranspose
-from convcalc.ops.linear import Dense, Embedding, MatMul
+from convcalc.ops.linear import Dense, MatMul
 from convcalc.ops.merge import Add, Multiply
 from convcalc.ops.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm, UnitNorm
 from convcalc.ops.pooling import AveragePool, GlobalPool, LpPool, MaxPool
@@ -64,29 +64,27 @@ def kernel_of(x: Edge, weight: Edge) -> tuple[int, ...]:
     """The sizes of a convolution's weight.
 
     Raises:
-        NotStatic: the kernel is computed while the network runs.
         ShapeError: the weight has another rank than the input.
     """
-    if not weight.constant:
-        raise NotStatic
     if weight.rank != x.rank or x.rank < 3:
         raise ShapeError(f"weights of {weight.spec} do not fit an input of {x.spec}")
     return weight.dims
 
 
-def biased(bias: Edge | None, units: int, weight: Edge, use: Use) -> bool:
-    """Whether an operator can take a bias in: a constant for each unit, with its own weights."""
-    if bias is None or not bias.constant or bias.dims not in ((units,), (1, units)):
-        return False
-    # Where a kernel serves several layers, its variables are told from those of their biases.
-    return use.builder.shared(weight) == use.builder.shared(bias)
+def convolved(
+    use: Use, operator: Conv | ConvTranspose, x: Edge, weight: Edge, bias: Edge | None
+) -> Edge:
+    """A convolution that stores its kernel and bias, or is given them.
 
-
-def with_bias(use: Use, y: Edge, bias: Edge, spatial: int) -> Edge:
-    """A bias that is added by an op of its own."""
-    if spatial:
-        bias = use.emit(Reshape((*bias.dims, *(1,) * spatial), whole=True), bias)
-    return use.emit(Add(), y, bias)
+    It is given them if they are computed while the network runs, or if other nodes use the one
+    without the other: then they are variables of their own, so that each counts once.
+    """
+    filters = operator.filters
+    if bias is not None and bias.dims not in ((filters,), (1, filters)):
+        raise ShapeError(f"a bias of {bias.spec} does not fit {filters} filters")
+    weights = [weight] if bias is None else [weight, bias]
+    own = all(edge.constant for edge in weights) and not use.builder.torn(weights)
+    return use.emit(operator, x, weights=weights) if own else use.emit(operator, x, *weights)
 
 
 @rule("Conv", "ConvInteger", "QLinearConv")
@@ -99,12 +97,9 @@ def convolution(use: Use) -> Edge:
         raise ShapeError(
             f"its weights are for {seen * groups} channels, its input {x.spec} has {x.dims[1]}"
         )
-    own = biased(bias, filters, weight, use)
-    operator = Conv(filters, tuple(kernel), groups=groups, bias=own, **window(use, len(kernel)))
-    weights = [weight, bias] if own and bias is not None else [weight]
-    y = use.emit(operator, x, weights=weights)
-    if bias is not None and not own:
-        y = with_bias(use, y, bias, len(kernel))
+    has = bias is not None
+    operator = Conv(filters, tuple(kernel), groups=groups, bias=has, **window(use, len(kernel)))
+    y = convolved(use, operator, x, weight, bias)
     return use.emit(Cast("int32"), y) if use.op_type == "ConvInteger" else y
 
 
@@ -130,11 +125,9 @@ def transposed_convolution(use: Use) -> Edge:
         config["padding"] = ((0, 0),) * rank
     elif isinstance(config["padding"], str):
         config["output_padding"] = None
-    own = biased(bias, made * groups, weight, use)
-    operator = ConvTranspose(made * groups, tuple(kernel), groups=groups, bias=own, **config)
-    weights = [weight, bias] if own and bias is not None else [weight]
-    y = use.emit(operator, x, weights=weights)
-    return with_bias(use, y, bias, rank) if bias is not None and not own else y
+    has = bias is not None
+    operator = ConvTranspose(made * groups, tuple(kernel), groups=groups, bias=has, **config)
+    return convolved(use, operator, x, weight, bias)
 
 
 @rule("Gemm")
@@ -144,14 +137,16 @@ def gemm(use: Use) -> Edge:
         raise ShapeError(f"it multiplies matrices, not {a.spec} and {b.spec}")
     if use.integer("transA"):
         a = use.emit(Permute((1, 0)), a)
-    if not b.constant or use.builder.claimed(b):
+    if not b.constant or use.builder.torn([b]):
         y = use.emit(MatMul(transpose_b=bool(use.integer("transB"))), a, b)
         return y if c is None else use.emit(Add(), y, c)
     units, inner = b.dims if use.integer("transB") else b.dims[::-1]
     fits(a, inner)
-    own = biased(c, units, b, use)
-    y = use.emit(Dense(units, own), a, weights=[b, c] if own and c is not None else [b])
-    return use.emit(Add(), y, c) if c is not None and not own else y
+    bias = c is not None and c.constant and c.dims in ((units,), (1, units))
+    if c is not None and bias and not use.builder.torn([b, c]):
+        return use.emit(Dense(units), a, weights=[b, c])
+    y = use.emit(Dense(units, bias=False), a, weights=[b])
+    return y if c is None else use.emit(Add(), y, c)
 
 
 def fits(x: Edge, inner: int) -> None:
@@ -176,7 +171,7 @@ def product(use: Use, a: Edge, b: Edge) -> Edge:
     if not a.rank or not b.rank:
         raise ShapeError(f"it multiplies matrices, not {a.spec} and {b.spec}")
     dense = b.constant and b.rank == 2 and a.rank > 1 and not a.constant
-    if dense and not use.builder.claimed(b):
+    if dense and not use.builder.torn([b]):
         fits(a, b.dims[0])
         return use.emit(Dense(b.dims[1], bias=False), a, weights=[b])
     row, column = a.rank == 1, b.rank == 1
@@ -305,11 +300,3 @@ def lp_norm(use: Use) -> Edge:
 def mean_variance_norm(use: Use) -> Edge:
     axes = use.ints("axes") or (0, 2, 3)
     return use.emit(LayerNorm(axes, scale=False, center=False), use.edge(0))
-
-
-def look_up(use: Use, table: Edge, indices: Edge) -> Edge:
-    """`Gather` from a table of the model by numbers that come at run time."""
-    rows, *width = table.dims
-    if len(width) != 1:
-        raise NotStatic
-    return use.emit(Embedding(rows, width[0]), indices, weights=[table])

@@ -8,7 +8,7 @@ is the builder's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from convcalc.errors import ShapeError
@@ -17,6 +17,7 @@ from convcalc.ops.activation import Activation, Cast, Dropout, Function, PRelu
 from convcalc.ops.merge import (
     Add,
     Average,
+    Combine,
     Divide,
     Maximum,
     Minimum,
@@ -24,7 +25,7 @@ from convcalc.ops.merge import (
     Power,
     Subtract,
 )
-from convcalc.ops.shape import Reduce, Reshape
+from convcalc.ops.shape import Gather, Reduce, Reshape
 from convcalc.readers.onnx_wire import DATA_TYPES, Node, Tensor
 from convcalc.tensors import TensorSpec
 
@@ -47,6 +48,8 @@ class Edge:
     root: str = ""
     """The name under which the file stores it."""
     made: Made | None = None
+    index: int = 0
+    """Which of the outputs that `made` makes."""
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -68,7 +71,8 @@ class Made:
 
     operator: Operator
     inputs: tuple[Edge, ...]
-    outputs: tuple[Edge, ...] = ()
+    names: tuple[str, ...] = ()
+    """The network's tensors, once it has been made."""
 
 
 class Builder(Protocol):
@@ -85,9 +89,7 @@ class Builder(Protocol):
 
     def literal(self, shape: tuple[int, ...], dtype: str) -> Edge: ...
 
-    def shared(self, edge: Edge) -> int: ...
-
-    def claimed(self, edge: Edge) -> bool: ...
+    def torn(self, weights: Sequence[Edge]) -> bool: ...
 
 
 class Use:
@@ -286,7 +288,9 @@ def prelu(use: Use) -> Edge:
 
 @rule("Identity", "StopGradient")
 def identity(use: Use) -> Edge:
-    return use.edge(0)
+    """The same tensor; but a variable with two names is two: exporters store equal ones once."""
+    x = use.edge(0)
+    return replace(x, root=next(iter(use.node.outputs), "")) if x.stored and not x.name else x
 
 
 @rule("Dropout")
@@ -307,6 +311,15 @@ def dtype_of(data_type: int) -> str:
     if data_type not in DATA_TYPES:
         raise ShapeError(f"the element type {data_type} is not one of numbers")
     return DATA_TYPES[data_type][0]
+
+
+def moved(
+    use: Use, shape: tuple[int, ...], *edges: Edge, batch: int | None = 0, dtype: str = ""
+) -> Edge:
+    """Elements of the first tensor at other places; `batch` is where its samples then are."""
+    lost = batch is not None and not 0 <= batch < len(shape)
+    operator = Gather(shape, None if lost else batch, dtype or edges[0].spec.dtype)
+    return use.emit(operator, *edges)
 
 
 @rule("Cast")
@@ -340,46 +353,34 @@ def quantize_dynamically(use: Use) -> list[Edge]:
 
 BINARY: dict[str, Operator] = {
     "Add": Add(),
-    "BitShift": Multiply(),
-    "BitwiseAnd": Multiply(),
-    "BitwiseOr": Add(),
-    "BitwiseXor": Add(),
     "Div": Divide(),
     "Max": Maximum(),
     "Mean": Average(),
     "Min": Minimum(),
-    "Mod": Divide(),
     "Mul": Multiply(),
     "Pow": Power(),
     "Sub": Subtract(),
     "Sum": Add(),
-    # Truth values: the cost is that of the arithmetic operator.
-    "And": Multiply(),
-    "Equal": Subtract(),
-    "Greater": Subtract(),
-    "GreaterOrEqual": Subtract(),
-    "Less": Subtract(),
-    "LessOrEqual": Subtract(),
-    "Or": Add(),
-    "Xor": Add(),
 }
 TRUTHS = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor")
+OTHERS = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Mod")
 
 
-@rule(*BINARY)
+@rule(*BINARY, *TRUTHS, *OTHERS)
 def binary(use: Use) -> Edge:
     edges = [use.edge(i) for i in range(len(use))]
+    name = use.op_type.lower()
+    if len(edges) == 1:
+        return edges[0]
     if len(edges) == 2:
         edges[1] = aligned(use, *edges)
+    if use.op_type in TRUTHS:
+        return use.emit(Combine(name, "bool"), *edges)
+    if len(edges) == 2:
         for x, number in (edges, edges[::-1]):
             if number.single and not x.constant and number.rank <= x.rank:
-                edges = [x]
-                break
-    operator = BINARY[use.op_type] if len(edges) > 1 else Function(use.op_type.lower())
-    if len(edges) == 1 and len(use) == 1:
-        return edges[0]
-    y = use.emit(operator, *edges)
-    return use.emit(Cast("bool"), y) if use.op_type in TRUTHS else y
+                return use.emit(Function(name), x)
+    return use.emit(BINARY.get(use.op_type) or Combine(name, edges[0].spec.dtype), *edges)
 
 
 def aligned(use: Use, a: Edge, b: Edge) -> Edge:
@@ -394,4 +395,4 @@ def aligned(use: Use, a: Edge, b: Edge) -> Edge:
 @rule("Where")
 def where(use: Use) -> Edge:
     condition, x, y = (use.edge(i) for i in range(3))
-    return use.emit(Maximum(), x, y, condition)
+    return use.emit(Combine("where", x.spec.dtype), condition, x, y)

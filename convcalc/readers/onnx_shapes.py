@@ -9,7 +9,8 @@ from typing import Any
 from convcalc.arithmetic import product
 from convcalc.errors import ShapeError
 from convcalc.ops import Operator
-from convcalc.ops.merge import Concat, Maximum
+from convcalc.ops.linear import Embedding, broadcast
+from convcalc.ops.merge import Concat
 from convcalc.ops.shape import (
     Crop,
     DepthToSpace,
@@ -26,11 +27,7 @@ from convcalc.ops.shape import (
     Squeeze,
     Upsample,
 )
-from convcalc.readers.onnx_layers import look_up
-from convcalc.readers.onnx_ops import Edge, NotStatic, Use, dtype_of, position, rule
-
-#: Ops that one node may become: copies of `Tile`, runs of `Gather`.
-MAX_PIECES = 64
+from convcalc.readers.onnx_ops import Edge, NotStatic, Use, dtype_of, moved, position, rule
 
 
 def whole(values: Any, what: str) -> list[int]:
@@ -163,58 +160,104 @@ def split(use: Use) -> list[Edge]:
 def gather(use: Use) -> Edge:
     x, indices = use.edge(0), use.edge(1)
     axis = use.axis(0, x.rank)
-    if indices.value is None or x.stored:
-        if x.constant and axis == 0:
-            return look_up(use, x, indices)
-        raise NotStatic
+    if x.constant and not indices.constant and axis == 0 and x.rank == 2:
+        return use.emit(Embedding(*x.dims), indices, weights=[x])
     size = x.dims[axis]
-    numbers = whole(indices.value.ravel().tolist(), "indices")
-    if not all(-size <= number < size for number in numbers):
-        raise ShapeError(f"an index is outside axis {axis} of {x.spec}")
-    pieces = [
-        sliced(use, x, axis, run.start, run.stop, run.step)
-        for run in runs([number % size for number in numbers])
-    ]
-    y = pieces[0] if len(pieces) == 1 else use.emit(Concat(axis), *pieces)
-    if len(indices.dims) == 1:
-        return y
-    if not indices.dims:
-        return use.emit(Squeeze((axis,)), y)
-    return use.emit(Reshape((*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :]), whole=True), y)
+    if indices.value is not None and indices.rank < 2 and not x.constant:
+        numbers = whole(indices.value.ravel().tolist(), "indices")
+        if not all(-size <= number < size for number in numbers):
+            raise ShapeError(f"an index is outside axis {axis} of {x.spec}")
+        places = progression([number % size for number in numbers])
+        if places is not None:
+            y = sliced(use, x, axis, places.start, places.stop, places.step)
+            return y if indices.rank else use.emit(Squeeze((axis,)), y)
+    shape = (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :])
+    batch = x.spec.batch_axis
+    if batch is None:
+        own = indices.spec.batch_axis
+        batch = None if own is None else own + axis
+    elif batch >= axis:
+        batch = None if batch == axis else batch + indices.rank - 1
+    return moved(use, shape, x, indices, batch=batch)
 
 
-def runs(numbers: list[int]) -> list[range]:
-    """Positions as ranges that go forward.
+def progression(numbers: list[int]) -> range | None:
+    """Positions as a range that goes forward, None if they are none."""
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    if not numbers or step < 1:
+        return None
+    found = range(numbers[0], numbers[-1] + 1, step)
+    return found if numbers == list(found) else None
 
-    Raises:
-        NotStatic: they are too many for one op each.
-    """
-    found: list[range] = []
-    for number in numbers:
-        last = found[-1] if found else range(0)
-        if len(last) == 1 and number > last[0]:
-            found[-1] = range(last[0], number + 1, number - last[0])
-        elif len(last) > 1 and number == last[-1] + last.step:
-            found[-1] = range(last[0], number + 1, last.step)
-        else:
-            found.append(range(number, number + 1))
-    if not found or len(found) > MAX_PIECES:
-        raise NotStatic
-    return found
+
+@rule("GatherElements")
+def gather_elements(use: Use) -> Edge:
+    x, indices = use.edge(0), use.edge(1)
+    return moved(use, indices.dims, x, indices, batch=x.spec.batch_axis)
+
+
+@rule("GatherND")
+def gather_slices(use: Use) -> Edge:
+    x, indices = use.edge(0), use.edge(1)
+    if not indices.rank:
+        raise ShapeError("its indices have no axis")
+    taken = use.integer("batch_dims") + indices.dims[-1]
+    if not 0 <= taken <= x.rank:
+        raise ShapeError(f"indices of {indices.spec} do not fit {x.spec}")
+    return moved(use, (*indices.dims[:-1], *x.dims[taken:]), x, indices, batch=None)
+
+
+@rule("Scatter", "ScatterElements", "ScatterND", "TensorScatter")
+def scatter(use: Use) -> Edge:
+    edges = [edge for edge in use.edges if edge is not None]
+    return moved(use, use.edge(0).dims, *edges, batch=use.edge(0).spec.batch_axis)
+
+
+@rule("ReverseSequence")
+def reverse(use: Use) -> Edge:
+    x = use.edge(0)
+    return moved(use, x.dims, x, batch=x.spec.batch_axis)
+
+
+@rule("TopK")
+def largest(use: Use) -> list[Edge]:
+    x = use.edge(0)
+    axis = use.axis(-1, x.rank)
+    (count,) = whole(use.values(1) or [use.integer("k")], "k")
+    if not 1 <= count <= x.dims[axis]:
+        raise ShapeError(f"it takes {count} of {x.dims[axis]}")
+    shape = (*x.dims[:axis], count, *x.dims[axis + 1 :])
+    batch = x.spec.batch_axis
+    return [moved(use, shape, x, batch=batch, dtype=kind) for kind in (x.spec.dtype, "int64")]
+
+
+@rule("OneHot")
+def one_hot(use: Use) -> Edge:
+    x = use.edge(0)
+    (depth,) = whole(map(int, use.values(1) or ()), "depth")
+    at = use.axis(-1, x.rank + 1)
+    batch = x.spec.batch_axis
+    if batch is not None and batch >= at:
+        batch += 1
+    shape = (*x.dims[:at], depth, *x.dims[at:])
+    return moved(use, shape, x, batch=batch, dtype=use.edge(2).spec.dtype)
+
+
+@rule("EyeLike")
+def identity_matrix(use: Use) -> Edge:
+    return use.builder.literal(use.edge(0).dims, dtype_of(use.integer("dtype", 1)))
 
 
 @rule("Expand")
 def expand(use: Use) -> Edge:
     x = use.edge(0)
-    target = whole(use.values(1) or (), "shape")
-    if any(size < 1 for size in target):
-        raise ShapeError(f"cannot expand {x.spec} to {target}")
-    rank = max(len(target), x.rank)
-    own = (1,) * (rank - x.rank) + x.dims
-    wanted = (1,) * (rank - len(target)) + tuple(target)
-    if all(a == b or b == 1 for a, b in zip(own, wanted, strict=True)):
-        return x if rank == x.rank else use.emit(Reshape(own, whole=True), x)
-    return use.emit(Maximum(), x, use.builder.literal(tuple(target), x.spec.dtype))
+    target = tuple(whole(use.values(1) or (), "shape"))
+    if use.builder.batch > 1 and target[:1] == (use.builder.batch,) and len(target) >= x.rank:
+        target = (1, *target[1:])
+    shape = broadcast(x.dims, target)
+    batch = x.spec.batch_axis
+    batch = 0 if batch is None else batch + len(shape) - x.rank
+    return x if shape == x.dims else moved(use, shape, x, batch=None if x.constant else batch)
 
 
 @rule("Tile")
@@ -223,14 +266,21 @@ def tile(use: Use) -> Edge:
     times = whole(use.values(1) or (), "repeats")
     if len(times) != x.rank:
         raise ShapeError(f"{len(times)} repeats do not fit {x.spec}")
-    for axis, count in enumerate(times):
-        if count < 1:
-            raise ShapeError(f"{count} repeats of axis {axis}")
-        if count > MAX_PIECES:
-            raise NotStatic
-        if count > 1:
-            x = use.emit(Concat(axis), *[x] * count)
-    return x
+    if all(count == 1 for count in times):
+        return x
+    shape = tuple(product((size, count)) for size, count in zip(x.dims, times, strict=True))
+    return moved(use, shape, x, batch=x.spec.batch_axis)
+
+
+@rule("CenterCropPad")
+def crop_or_pad(use: Use) -> Edge:
+    x = use.edge(0)
+    target = whole(use.values(1) or (), "shape")
+    axes = use.ints("axes") or range(x.rank)
+    shape = list(x.dims)
+    for axis, size in zip(axes, target, strict=True):
+        shape[position(axis, x.rank)] = size
+    return moved(use, tuple(shape), x, batch=x.spec.batch_axis)
 
 
 @rule("Pad")

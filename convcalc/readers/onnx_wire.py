@@ -55,6 +55,10 @@ DATA_TYPES: dict[int, tuple[str, str | None]] = {
     20: ("float8", None),
     21: ("uint8", None),
     22: ("int8", None),
+    23: ("float8", None),
+    24: ("float8", None),
+    25: ("uint8", None),
+    26: ("int8", None),
 }
 STRING = 8
 
