@@ -46,7 +46,7 @@ REMATERIALISED = (
 
 def environment(request: Request) -> dict[str, str]:
     """The variables of the child process: JAX itself sees a CPU only."""
-    settings = {
+    return {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "-1",
@@ -55,7 +55,6 @@ def environment(request: Request) -> dict[str, str]:
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",
     }
-    return settings
 
 
 def run(request: Request) -> Measurement:

@@ -29,8 +29,7 @@ def environment(request: Request) -> dict[str, str]:
     settings = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
     if request.device == "cpu":
         return settings | {"JAX_PLATFORMS": "cpu"}
-    settings |= {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    return settings
+    return settings | {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 @dataclass(slots=True)
@@ -130,7 +129,7 @@ def shaped(jax: Any, shape: Any, dtype: Any) -> Any:  # pragma: no cover
     return jax.ShapeDtypeStruct(tuple(shape), jax.dtypes.canonicalize_dtype(dtype))
 
 
-def optimizer_of(keras: Any, request: Request) -> Any:  # pragma: no cover
+def optimizer_of(keras: Any, request: Request) -> Any:
     """The optimizer as `compile` would set it up.
 
     Raises:
@@ -163,8 +162,10 @@ def run(request: Request) -> Measurement:  # pragma: no cover
         MissingExtra: JAX or Keras is not installed.
         UsageError: there is no such device, or training was asked for without an optimizer.
     """
-    step = prepare(request)
-    import jax
+    try:
+        import jax
+    except ImportError:
+        raise MissingExtra("jax") from None
     import numpy as np
 
     from convcalc.verify.build_keras import output_shapes
@@ -173,6 +174,7 @@ def run(request: Request) -> Measurement:  # pragma: no cover
         device = jax.devices("cpu" if request.device == "cpu" else "cuda")[0]
     except RuntimeError:
         raise UsageError("JAX sees no GPU; --device cpu measures on the CPU") from None
+    step = prepare(request)
     rng = np.random.default_rng(1)
 
     def filled(part: Any) -> Any:
