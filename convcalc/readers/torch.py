@@ -144,9 +144,9 @@ def traceable(module: torch.nn.Module, label: str) -> torch.nn.Module:
                 if not type(hook).__module__.startswith("torch.nn.utils"):
                     del hooks[key]
         for key, child in list(part.named_children()):
-            rate = STOCHASTIC_DEPTH.get(type(child).__name__)
-            if rate is not None and getattr(child, rate, 0):
-                setattr(part, key, nn.Dropout(float(getattr(child, rate))))
+            rate = getattr(child, STOCHASTIC_DEPTH.get(type(child).__name__, ""), None)
+            if rate:
+                setattr(part, key, nn.Dropout(float(rate)))
     return twin.eval()
 
 

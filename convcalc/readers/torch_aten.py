@@ -67,7 +67,7 @@ def shape_of(c: Call, value: Any) -> tuple[int, ...]:
 @rule("conv1d", "conv2d", "conv3d", "convolution")
 def convolution(c: Call) -> Ref:
     if c.get("transposed"):
-        return transposed(c)
+        raise Unsupported
     x = c.x
     kernel = shape_of(c, c["weight"])
     rank = len(kernel) - 2
@@ -407,7 +407,7 @@ ACTIVATIONS = {
     "hardswish": "hard_swish",
     "hardshrink": "hard_shrink",
     "softshrink": "soft_shrink",
-    "logsigmoid": "log_sigmoid",
+    "log_sigmoid": "log_sigmoid",
     "rrelu": "leaky_relu",
 }
 
@@ -512,7 +512,7 @@ COMBINED = (
 
 
 @rule(*MERGES, *COMBINED)
-def combine(c: Call) -> Ref:
+def combine(c: Call) -> Any:
     """Of tensors an operator of ours; with a number it is a function of the one tensor."""
     inputs = [
         c.builder.tensor(value, c)

@@ -46,8 +46,8 @@ for name in ("to", "type_as", "float", "half", "double", "bfloat16", "_autocast_
 def copied(c: Call) -> Ref:
     """A copy, where PyTorch makes one."""
     x = c.x
-    source = c.node.args[0].meta["val"]  # type: ignore[union-attr]
-    kept = c.base == "contiguous" and source.is_contiguous()
+    source: Any = c.node.args[0]
+    kept = c.base == "contiguous" and source.meta["val"].is_contiguous()
     return x if kept else c.emit(act.Identity(), [x])
 
 
@@ -58,12 +58,16 @@ def flatten(c: Call) -> Ref:
     whole = rank > 1 and (c["start_dim"], axis_of(c["end_dim"], rank)) == (1, rank - 1)
     if whole and c.spec(x).batch_axis == 0:
         return c.emit(shapes.Flatten(), [x])
-    return reshape(c)
+    return reshaped(c, x)
 
 
 @move("view", "reshape", "_unsafe_view", "unflatten", "view_as", "reshape_as", "_reshape_alias")
 def reshape(c: Call) -> Ref:
-    x = c.x
+    return reshaped(c, c.x)
+
+
+def reshaped(c: Call, x: Ref) -> Ref:
+    """The elements in the shape that comes out."""
     if c.dims(x) == c.shape:
         return x
     asked = c.get("size", c.get("shape"))
