@@ -10,9 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from convcalc.memory.engines import Plan
+from convcalc.memory.engines.xla.cpu import CpuRules
+from convcalc.memory.engines.xla.fusion import Fusion, Kind
 from convcalc.memory.engines.xla.gpu import GpuRules
 from convcalc.memory.engines.xla.heap import Interval, into_donated, packed
-from convcalc.memory.engines.xla.schedule import list_schedule, most_alive, post_order
+from convcalc.memory.engines.xla.schedule import (
+    breadth_first,
+    list_schedule,
+    most_alive,
+    post_order,
+)
 from convcalc.memory.job import Job
 from convcalc.memory.liveness import walk
 from convcalc.memory.lowering import Lowering
@@ -31,13 +38,9 @@ def regime(batch: int) -> int:
 
 def make(net: Network, job: Job, batch: int) -> Plan:
     """The plan for batches near `batch`."""
-    rules = GpuRules(batch)
-    lowering = Lowering(net, job, rules)
-    rules.prepare(lowering)
-    program = lowering.run()
-    order = chosen(program, rules, batch)
-    timeline = walk(program, order)
-    timeline, block = in_one_block(timeline, rules, order, batch)
+    compiled = for_cpu if job.device == "cpu" else for_gpu
+    program, order, donated = compiled(net, job, batch)
+    timeline, block = in_one_block(walk(program, order), donated, order, batch)
     resting = Size(
         sum(buffer.size.fixed for buffer in timeline.buffers if buffer.start < 0),
         sum(buffer.size.per_sample for buffer in timeline.buffers if buffer.start < 0),
@@ -52,31 +55,67 @@ def make(net: Network, job: Job, batch: int) -> Plan:
     return Plan(timeline, allocate, assumed=frozenset(program.assumed))
 
 
+#: Variables whose memory is free between two operations: (size, from, to).
+Donated = list[tuple[Size, Node, Node]]
+
+
+def for_gpu(net: Network, job: Job, batch: int) -> tuple[Program, list[Node], Donated]:
+    """The program after fusion, its order, and what it may reuse."""
+    rules = GpuRules(batch)
+    lowering = Lowering(net, job, rules)
+    rules.prepare(lowering)
+    program = lowering.run()
+    return program, chosen(program, rules, batch), rules.donated
+
+
+def for_cpu(net: Network, job: Job, batch: int) -> tuple[Program, list[Node], Donated]:
+    """The same for a CPU, whose compiler fuses by rules and runs breadth-first."""
+    rules = CpuRules(batch)
+    program = Lowering(net, job, rules).run()
+    if not job.training:
+        rules.roots = [value.node for value in program.held if value.node is not None]
+    fusion = Fusion(program, rules.kinds, rules.ordered_roots(), batch)
+    fusion.run()
+    for node in program.nodes:
+        kind = rules.kinds[node]
+        if kind in (Kind.ELEMENTWISE, Kind.EXPENSIVE):
+            moves = node in fusion.transposing
+            node.inplace = () if moves else tuple(range(len(node.inputs)))
+    return program, breadth_first(program, fusion.users), rules.donated
+
+
+#: How much lower another order's peak must be before it is believed to be the lowest: the lists of
+#: buffers that are compared here are not XLA's to the byte.
+CLEARLY = 0.99
+
+
 def chosen(program: Program, rules: GpuRules, batch: int) -> list[Node]:
     """The order that XLA would take."""
     updates, copies = rules.updates, rules.copies
-    orders = [
-        list_schedule(program, batch, CALLS),
-        post_order(program, [*updates, *copies]),
-        post_order(program, [*updates[::-1], *copies]),
-    ]
-    return min(orders, key=lambda order: most_alive(order, batch))
+    order = list_schedule(program, batch, CALLS)
+    least = most_alive(order, batch) * CLEARLY
+    for roots in ([*updates, *copies], [*updates[::-1], *copies]):
+        other = post_order(program, roots)
+        if most_alive(other, batch) < least:
+            order, least = other, most_alive(other, batch)
+    return order
 
 
 def in_one_block(
-    timeline: Timeline, rules: GpuRules, order: list[Node], batch: int
+    timeline: Timeline, donated: Donated, order: list[Node], batch: int
 ) -> tuple[Timeline, int]:
     """The timeline without what finds room in donated variables, and the height of the rest."""
     step = {node: place for place, node in enumerate(order)}
-    donated = [
+    rooms = [
         Interval(size.at(batch), step[start] + 1, step[end] - 1)
-        for size, start, end in rules.donated
+        for size, start, end in donated
+        if start in step and end in step
     ]
     temporary = [i for i, buffer in enumerate(timeline.buffers) if buffer.start >= 0]
     intervals = [
         Interval(timeline.buffers[i].size.at(batch), *timeline.buffers[i][-2:]) for i in temporary
     ]
-    inside, rest = into_donated(intervals, donated)
+    inside, rest = into_donated(intervals, rooms)
     hidden = {temporary[i] for i in inside}
     events = [
         (step, coded)

@@ -55,12 +55,22 @@ def into_donated(
 
 
 def packed(buffers: Sequence[Interval]) -> int:
-    """The height of the block that holds all of them."""
+    """The height of the block that holds all of them: the lower of two orders of placing.
+
+    ChooseBestHeapAlgorithm: by size, and by length of life.
+    """
+    large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
+    return min(
+        best_fit(sorted(large, key=lambda b: (-b.size, b.start))),
+        best_fit(sorted(large, key=lambda b: (b.start - b.end, -b.size))),
+    )
+
+
+def best_fit(buffers: Sequence[Interval]) -> int:
+    """The height of a block into which buffers are put in the order given."""
     top = 0
     placed: list[tuple[int, int, int, int]] = []
-    for size, start, end in sorted(
-        (b for b in buffers if b.size >= SMALLEST), key=lambda b: (-b.size, b.start)
-    ):
+    for size, start, end in buffers:
         rounded = -(-size // ALIGNMENT) * ALIGNMENT
         offset = 0
         best: tuple[int, int] | None = None

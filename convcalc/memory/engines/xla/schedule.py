@@ -7,7 +7,7 @@ post-order walk are tried, and the least peak without fragmentation wins; the fi
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from convcalc.memory.program import Node, Program, Value
 
@@ -23,12 +23,12 @@ def operands(program: Program) -> dict[Node, list[Node]]:
     }
 
 
-def post_order(program: Program, roots: Iterable[Node]) -> list[Node]:
+def post_order(program: Program, roots: Iterable[Node], *, all_nodes: bool = True) -> list[Node]:
     """Each operation after its operands, starting from `roots`; what no root needs comes last."""
     before = operands(program)
     seen: set[Node] = set()
     order: list[Node] = []
-    for root in (*roots, *program.nodes):
+    for root in (*roots, *(program.nodes if all_nodes else ())):
         stack = [(root, False)]
         while stack:
             node, done = stack.pop()
@@ -122,3 +122,28 @@ def most_alive(order: Sequence[Node], batch: int) -> int:
         alive += step
         peak = max(peak, alive)
     return peak
+
+
+def breadth_first(program: Program, users: Mapping[Node, Sequence[Node]]) -> list[Node]:
+    """Operations as they become ready, first in, first out: XLA's order on a CPU.
+
+    `BFSMemoryScheduler` in xla/service/hlo_memory_scheduler.cc: it starts with what reads nothing,
+    parameters included, in the order in which these were made; so what reads only parameters comes
+    after the sources, by the last parameter that it waits for.  The order of each one's `users`
+    matters.
+    """
+    rests = {value: place for place, value in enumerate(program.resting)}
+    waits = {
+        node: len({v.node for v in node.inputs if v.node is not None}) for node in program.nodes
+    }
+    first = [node for node in program.nodes if not waits[node]]
+    order = sorted(
+        first,
+        key=lambda node: (max((rests[v] for v in node.inputs), default=-1), node.index),
+    )
+    for node in order:
+        for user in users[node]:
+            waits[user] -= 1
+            if not waits[user]:
+                order.append(user)
+    return order

@@ -1,0 +1,554 @@
+"""What XLA's CPU compiler makes of each operator, before fusion: see `fusion` for what is left.
+
+The gradient of a convolution's kernel is again a convolution, whose operands it wants transposed:
+so each input of a convolution is there twice.  Kernels are copied, since the step gives them back
+updated and the input's gradient still reads the old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from convcalc.arithmetic import ceil_div
+from convcalc.memory.engines.xla.fusion import FUSIBLE, Kind
+from convcalc.memory.job import SQUARED_ERROR
+from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.program import Node, Size, Value
+from convcalc.tensors import TensorSpec
+
+#: A reduction over more positions is split in two (TreeReductionRewriter).
+REDUCED_AT_ONCE = 32
+EXPENSIVE = {
+    *("sigmoid", "tanh", "softmax", "elu", "selu", "softplus", "exponential", "log_softmax"),
+    *("hard_sigmoid", "mish", "celu", "log_sigmoid", "softsign"),
+}
+#: Random numbers are drawn as four bytes for each element.
+RANDOM = "int32"
+
+
+class CpuRules(Rules):
+    """XLA for one CPU, at one size of batch."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.kinds: dict[Node, Kind] = {}
+        self.same: dict[tuple[Any, ...], Value] = {}
+        """Fusible operations by what they compute: equal ones are one (HloCSE)."""
+        self.transposed: dict[Value, Value] = {}
+        self.sources: dict[tuple[Any, ...], list[Value]] = {}
+        self.pools: dict[Value, tuple[Value, Value]] = {}
+        """Gradients of max-pools that are not yet scattered: indices and gradient."""
+        self.roots: list[Node] = []
+        self.updates: list[tuple[Value, Node]] = []
+        self.donated: list[tuple[Size, Node, Node]] = []
+        self.copies: dict[Value, Value] = {}
+
+    def emit(
+        self,
+        low: Lowering,
+        layer: str,
+        kind: Kind,
+        primitive: str,
+        inputs: Iterable[Value],
+        spec: TensorSpec,
+        *,
+        size: Size | None = None,
+    ) -> Value:
+        """Append an operation with one result; an equal fusible one is found again."""
+        read = list(dict.fromkeys(inputs))
+        key = (kind, primitive, spec, tuple(map(id, read)))
+        if kind in FUSIBLE and key in self.same:
+            return self.same[key]
+        made = Value(spec, low.job.width, "activations")
+        if size is not None:
+            made.size = size
+        inplace = range(len(read)) if kind in (Kind.ELEMENTWISE, Kind.EXPENSIVE) else ()
+        node = low.program.add(
+            primitive,
+            read,
+            [made],
+            layer=layer,
+            phase=low.phase,
+            inplace=tuple(inplace),
+            alias=kind is Kind.VIEW and read[0].node is not None,
+        )
+        self.kinds[node] = kind
+        self.same[key] = made
+        return made
+
+    def ordered_roots(self) -> list[Node]:
+        """What the step gives back: the loss, then the variables in their order."""
+        return [*self.roots, *(node for _, node in self.updates)]
+
+    def loss(self, lowering: Lowering, name: str, output: Value) -> Value:
+        """Cross-entropy from the logits, or a squared error summed in pieces of 32."""
+        spec, label = output.spec, lowering.labels[name]
+        scalar = TensorSpec((), "float", None)
+
+        def run(kind: Kind, primitive: str, inputs: Iterable[Value], spec: TensorSpec) -> Value:
+            return self.emit(lowering, "loss", kind, primitive, inputs, spec)
+
+        if lowering.losses[name] == SQUARED_ERROR:
+            delta = run(Kind.ELEMENTWISE, "subtract", [label, output], spec)
+            square = run(Kind.ELEMENTWISE, "square", [delta], spec)
+            pieces = spec._replace(shape=(*spec.dims[:-1], ceil_div(spec.dims[-1], 32)))
+            partial = run(Kind.CALL, "reduce", [square], pieces)
+            total = run(Kind.CALL, "loss", [partial], scalar)
+            gradient = run(Kind.ELEMENTWISE, "dloss", [delta], spec)
+        else:
+            largest = run(Kind.CALL, "logsumexp", [output], spec)
+            soft = run(Kind.CALL, "log_softmax", [largest], spec)
+            gradient = run(Kind.CALL, "dlogits", [soft], spec)
+            total = run(Kind.CALL, "loss", [soft], scalar)
+        assert total.node is not None
+        self.roots.append(total.node)
+        return gradient
+
+    def accumulate(self, lowering: Lowering, name: str, parts: Sequence[Value]) -> Value:
+        """A sum; max-pools' gradients are scattered into it."""
+        plain = [part for part in parts if part not in self.pools]
+        pools = [part for part in parts if part in self.pools]
+        spec = parts[0].spec
+        total = plain[0] if plain else None
+        if len(plain) > 1:
+            total = self.emit(lowering, name, Kind.ELEMENTWISE, "add", plain, spec)
+        for part in pools:
+            total = self.scatter(lowering, name, part, total)
+        assert total is not None
+        return total
+
+    def scatter(self, low: Lowering, layer: str, part: Value, target: Value | None) -> Value:
+        """The gradient of a max-pool's input, into another gradient or into zeros."""
+        indices, dy = self.pools[part]
+        if target is None:
+            key = ("zeros", part.spec)
+            if key not in self.sources:
+                self.sources[key] = [self.emit(low, layer, Kind.SOURCE, "zeros", [], part.spec)]
+            (target,) = self.sources[key]
+        made = self.emit(low, layer, Kind.CALL, "scatter", [target, indices, dy], part.spec)
+        assert made.node is not None
+        made.node.inplace = (0,)
+        return made
+
+    def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+        """The variable and its slots are written in place."""
+
+        def run(primitive: str, inputs: list[Value]) -> Value:
+            return self.emit(
+                lowering, layer, Kind.UPDATE, primitive, inputs, variable.spec, size=Size(0)
+            )
+
+        source = self.copies.get(variable, variable)
+        moved = run("moments", [gradient]) if lowering.slots[variable] else gradient
+        updated = run("update", [moved, source]).node
+        assert updated is not None
+        self.updates.append((variable, updated))
+        if source is not variable:
+            assert source.node is not None
+            self.donated.append((variable.size, source.node, updated))
+
+
+class Here:
+    """Shorthand for the rule of one op."""
+
+    def __init__(self, call: Call) -> None:
+        rules = call.lowering.rules
+        assert isinstance(rules, CpuRules)
+        self.call = call
+        self.rules = rules
+
+    def run(self, kind: Kind, primitive: str, inputs: Iterable[Value], spec: TensorSpec) -> Value:
+        """Append an operation of this op."""
+        return self.rules.emit(self.call.lowering, self.call.layer, kind, primitive, inputs, spec)
+
+    def ew(self, primitive: str, inputs: Iterable[Value], spec: TensorSpec) -> Value:
+        """An operation element by element."""
+        return self.run(Kind.ELEMENTWISE, primitive, inputs, spec)
+
+    def small(self, primitive: str, inputs: Iterable[Value], spec: TensorSpec) -> Value:
+        """A reduction, or something on its result: never fused."""
+        return self.run(Kind.CALL, primitive, inputs, spec)
+
+    def reduced(self, primitive: str, value: Value, spec: TensorSpec) -> Value:
+        """A sum over all axes but the last: in two steps where one of them is long."""
+        shape = value.spec.shape_at(self.rules.batch) or ()
+        if max(shape[:-1], default=1) <= REDUCED_AT_ONCE:
+            return self.run(Kind.REDUCE, primitive, [value], spec)
+        pieces = tuple(ceil_div(size, REDUCED_AT_ONCE) for size in shape[:-1])
+        partial = self.small(
+            "partial sums", [value], TensorSpec((*pieces, shape[-1]), "float", None)
+        )
+        return self.small(primitive, [partial], spec)
+
+    def variable(self, name: str, gradient: Value) -> None:
+        """Hand a variable its gradient."""
+        if name in self.call.w and self.call.trains(name):
+            self.call.give_weight(name, gradient)
+
+    def linear(self, backward: Callable[[Value], Value]) -> None:
+        """Register the gradient of an operator with one input."""
+
+        @self.call.backward
+        def gradient(dy: Value) -> None:
+            if self.call.needs(0):
+                self.call.give(0, backward(dy))
+
+
+def turned(spec: TensorSpec) -> TensorSpec:
+    """The shape with its axes reversed."""
+    axis = None if spec.batch_axis is None else len(spec.dims) - 1 - spec.batch_axis
+    return TensorSpec(tuple(reversed(spec.dims)), spec.dtype, axis)
+
+
+def channels(spec: TensorSpec) -> TensorSpec:
+    """One number for each channel."""
+    return TensorSpec((spec.dims[-1],), "float", None)
+
+
+@CpuRules.rule("conv", "depthwise_conv", "conv_transpose", "dense")
+def product(call: Call) -> None:
+    """A convolution or a product, with its bias outside."""
+    here = Here(call)
+    kind, known = call.operator.type, here.rules
+    (x,), (spec,), (out,) = call.x, call.ins, call.outs
+    kernel = call.w["kernel"]
+    needed = call.training and call.needs(0)
+    window = kernel.spec.dims[:-2]
+    # A 1x1 convolution is a product of matrices, between two views.
+    dot = kind == "conv" and set(window) == {1} and spec.dims[1:-1] == out.dims[1:-1]
+    copied = kernel
+    if needed and kernel not in known.copies:
+        copied = known.copies[kernel] = here.run(Kind.CALL, "copy", [kernel], kernel.spec)
+    copied = known.copies.get(kernel, kernel)
+    transposed = copied
+    if needed and kind != "dense":
+        transposed = here.run(Kind.MOVE, "transpose kernel", [copied], kernel.spec)
+    source = here.run(Kind.VIEW, "bitcast", [x], spec) if dot else x
+    read = transposed if kind == "conv_transpose" else copied
+    y = here.run(Kind.CALL, "dot" if dot or kind == "dense" else "conv", [source, read], out)
+    if dot:
+        y = here.run(Kind.VIEW, "bitcast", [y], out)
+    if "bias" in call.w:
+        y = here.ew("bias", [y, call.w["bias"]], out)
+    call.result(y)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        if needed:
+            bias_gradient(here, dy)
+        if call.trains("kernel"):
+            dw = kernel_gradient(here, x, dy)
+        if needed:
+            view = here.run(Kind.VIEW, "bitcast", [dy], out) if dot else dy
+            read = copied if kind == "conv_transpose" else transposed
+            dx = here.run(Kind.CALL, "conv input gradient", [view, read], spec)
+            call.give(0, here.run(Kind.VIEW, "bitcast", [dx], spec) if dot else dx)
+        if not needed:
+            bias_gradient(here, dy)
+        here.variable("kernel", dw)
+
+
+def bias_gradient(here: Here, dy: Value) -> None:
+    """One sum."""
+    if "bias" in here.call.w and here.call.trains("bias"):
+        here.variable("bias", here.small("bias gradient", [dy], here.call.w["bias"].spec))
+
+
+def kernel_gradient(here: Here, x: Value, dy: Value) -> Value:
+    """A convolution of the transposed input with the transposed gradient.
+
+    That of a depthwise kernel is computed for all pairs of channels, of which the diagonal is then
+    cut out: both are full-size, k x k x C x C.
+    """
+    call, known = here.call, here.rules
+    spec, out = call.ins[0], call.outs[0]
+    kernel = call.w["kernel"].spec
+    if call.operator.type == "dense":
+        return here.run(Kind.CALL, "kernel gradient", [x, dy], kernel)
+    if x not in known.transposed:
+        known.transposed[x] = here.run(Kind.MOVE, "transpose input", [x], turned(spec))
+    moved = out
+    if len(out.dims) == 4:
+        batch, height, width, count = out.dims
+        moved = TensorSpec((height, width, batch, count), out.dtype, 2)
+    turned_dy = here.run(Kind.MOVE, "transpose gradient", [dy], moved)
+    operands = [known.transposed[x], turned_dy]
+    per_channel = call.operator.type == "depthwise_conv" or (
+        call.operator.type == "conv" and kernel.dims[-2] == 1 and spec.dims[-1] > 1
+    )
+    if not per_channel:
+        return here.run(Kind.CALL, "kernel gradient", operands, kernel)
+    pairs = TensorSpec((*kernel.dims[:-2], spec.dims[-1], out.dims[-1]), "float", None)
+    dense = here.run(Kind.CALL, "kernel gradient of all pairs", operands, pairs)
+    mask = here.run(Kind.MOVE, "diagonal", [dense], pairs)
+    return here.run(Kind.CALL, "kernel gradient", [mask], kernel)
+
+
+@CpuRules.rule("batch_norm")
+def batch_norm(call: Call) -> None:
+    """Mean and variance are reductions; the result is computed wherever it is read."""
+    here = Here(call)
+    (x,), (spec,) = call.x, call.ins
+    per = channels(spec)
+    weights = [call.w[name] for name in ("gamma", "beta") if name in call.w]
+    if not call.training:
+        moving = [call.w[n] for n in ("moving_mean", "moving_variance") if n in call.w]
+        scale = here.small("scale", [*weights, *moving], per)
+        call.result(here.ew("normalize", [x, scale], spec))
+        return
+    mean = here.small("mean", [x], per)
+    squared = here.ew("squared difference", [x, mean], spec)
+    variance = here.reduced("variance", squared, per)
+    root = here.small("rsqrt", [variance], per)
+    inverse = here.small("inverse", [root, *weights[:1]], per)
+    call.result(here.ew("normalize", [x, inverse, mean], spec))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        beta = here.small("beta gradient", [dy], per)
+        both = here.ew("dy * x", [dy, x], spec)
+        gamma = here.reduced("gamma gradient", both, per)
+        factor = here.small("factor", [gamma, beta, root, mean], per)
+        here.variable("gamma", factor)
+        here.variable("beta", beta)
+        if call.needs(0):
+            call.give(0, here.ew("normalize gradient", [dy, x, factor, inverse, mean], spec))
+
+
+@CpuRules.rule("layer_norm", "group_norm", "rms_norm", "unit_norm")
+def layer_norm(call: Call) -> None:
+    """As a batch normalization, with statistics of each sample."""
+    here = Here(call)
+    (x,), (spec,) = call.x, call.ins
+    per = spec._replace(shape=spec.dims[:-1])
+    weights = [call.w[name] for name in ("gamma", "beta") if name in call.w]
+    mean = here.small("mean", [x], per)
+    squared = here.ew("squared difference", [x, mean], spec)
+    root = here.small("rsqrt", [here.small("variance", [squared], per)], per)
+    call.result(here.ew("normalize", [x, mean, root, *weights], spec))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        if "gamma" in call.w:
+            product = here.ew("gamma product", [dy, x, mean, root], spec)
+            here.variable("gamma", here.reduced("gamma gradient", product, channels(spec)))
+        if "beta" in call.w:
+            here.variable("beta", here.reduced("beta gradient", dy, channels(spec)))
+        first = here.small("sum", [here.ew("product", [dy, x, mean], spec)], per)
+        scaled = here.ew("scaled gradient", [dy, *weights[:1]], spec)
+        second = here.small("sum of scaled", [scaled], per)
+        if call.needs(0):
+            read = [dy, x, first, second, mean, root]
+            call.give(0, here.ew("normalize gradient", read, spec))
+
+
+@CpuRules.rule("activation", "prelu")
+def activation(call: Call) -> None:
+    """Element by element; what the gradient needs beside the result depends on the function."""
+    here = Here(call)
+    (x,), (spec,) = call.x, call.ins
+    function = getattr(call.operator, "function", "leaky_relu")
+    if function == "linear" or call.lowering.takes_logits(call.op):
+        call.result(x)
+        call.backward(lambda dy: call.give(0, dy))
+        return
+    if function == "gelu":
+        power = here.run(Kind.EXPENSIVE, "exp", [x], spec)
+        error = here.run(Kind.EXPENSIVE, "erfc", [power, x], spec)
+        call.result(here.ew("gelu", [error, x], spec))
+        here.linear(lambda dy: here.ew("gelu gradient", [dy, error, power, x], spec))
+    elif function in ("silu", "swish", "hard_silu", "hard_swish"):
+        gate = here.run(
+            Kind.ELEMENTWISE if function.startswith("hard") else Kind.EXPENSIVE,
+            "sigmoid",
+            [x],
+            spec,
+        )
+        call.result(here.ew("swish", [x, gate], spec))
+        here.linear(lambda dy: here.ew("swish gradient", [dy, x, gate], spec))
+    else:
+        kind = Kind.EXPENSIVE if function in EXPENSIVE else Kind.ELEMENTWISE
+        y = here.run(kind, function, [x], spec)
+        call.result(y)
+        here.linear(lambda dy: here.ew(f"{function} gradient", [dy, y], spec))
+
+
+@CpuRules.rule("add", "subtract", "average", "maximum", "minimum")
+def add(call: Call) -> None:
+    """A sum; each summand gets the gradient as it is, summed where it was repeated."""
+    here = Here(call)
+    (out,) = call.outs
+    call.result(here.ew(call.operator.type, call.x, out))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for place, spec in enumerate(call.ins):
+            if not call.needs(place):
+                continue
+            if spec.elements == out.elements:
+                call.give(place, dy)
+            else:
+                call.give(place, here.run(Kind.REDUCE, "sum", [dy], spec))
+
+
+@CpuRules.rule("multiply", "divide")
+def multiply(call: Call) -> None:
+    """A product; the gradient of a repeated factor is a sum of products."""
+    here = Here(call)
+    (out,) = call.outs
+    call.result(here.ew("multiply", call.x, out))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for place, spec in enumerate(call.ins):
+            if not call.needs(place):
+                continue
+            others = [value for other, value in enumerate(call.x) if other != place]
+            part = here.ew("product gradient", [dy, *others], out)
+            if spec.elements < out.elements:
+                wide = max(out.dims[1:-1], default=1) > REDUCED_AT_ONCE
+                if wide:
+                    part = here.small("partial sums", [part], spec)
+                    part = here.small("sum", [part], spec)
+                else:
+                    part = here.run(Kind.REDUCE, "sum", [part], spec)
+            call.give(place, part)
+
+
+@CpuRules.rule("concat")
+def concat(call: Call) -> None:
+    """One buffer, or part of a fusion; the gradient is cut up."""
+    here = Here(call)
+    call.result(here.run(Kind.CONCAT, "concatenate", call.x, call.outs[0]))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        for place, spec in enumerate(call.ins):
+            if call.needs(place):
+                call.give(place, here.run(Kind.MOVE, f"slice {place}", [dy], spec))
+
+
+@CpuRules.rule("max_pool")
+def max_pool(call: Call) -> None:
+    """With four iotas of the input's size, from the step's start on, and indices of the output's.
+
+    The fifth reduction is never read: it is there since XLA removes no part of a tuple.
+    """
+    here = Here(call)
+    (x,), (spec,), (out,) = call.x, call.ins, call.outs
+    if not call.training or not call.needs(0):
+        call.result(here.small("max", [x], out))
+        return
+    key = ("iota", spec)
+    if key not in here.rules.sources:
+        integers = spec._replace(dtype="int32")
+        here.rules.sources[key] = [
+            here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(len(spec.dims))
+        ]
+    iotas = here.rules.sources[key]
+    call.result(here.small("max", [x], out))
+    chosen = [
+        here.small(f"argmax {n}", [x, *iotas], out._replace(dtype="int32"))
+        for n in range(len(spec.dims) + 1)
+    ]
+    wide = out._replace(shape=(*out.dims, len(spec.dims)), dtype="int32")
+    indices = here.small("indices", chosen[:-1], wide)
+    assert chosen[-1].node is not None
+    here.rules.roots.append(chosen[-1].node)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        moved = here.run(Kind.MOVE, "bitcast copy", [dy], out)
+        part = Value(spec, call.lowering.job.width, "activations")
+        here.rules.pools[part] = (indices, moved)
+        alone = sum(name == call.op.inputs[0] for op in call.lowering.net.ops for name in op.inputs)
+        if alone == 1:
+            part = here.rules.scatter(call.lowering, call.layer, part, None)
+        call.give(0, part)
+
+
+@CpuRules.rule("average_pool")
+def average_pool(call: Call) -> None:
+    """A windowed sum, divided; the gradient a windowed sum of the spread gradient."""
+    here = Here(call)
+    (x,), (spec,), (out,) = call.x, call.ins, call.outs
+    call.result(here.ew("divide", [here.small("window sum", [x], out)], out))
+
+    def backward(dy: Value) -> Value:
+        divided = here.ew("divide gradient", [dy], out)
+        spread = here.small("window sum gradient", [divided], spec)
+        return here.run(Kind.MOVE, "slice", [spread], spec)
+
+    here.linear(backward)
+
+
+@CpuRules.rule("global_pool", "reduce", "adaptive_pool")
+def global_pool(call: Call) -> None:
+    """A sum; its gradient is spread."""
+    here = Here(call)
+    call.result(here.small("reduce", call.x, call.outs[0]))
+    here.linear(lambda dy: here.run(Kind.BROADCAST, "spread", [dy], call.ins[0]))
+
+
+@CpuRules.rule("pad", "crop", "slice", "upsample", "permute", "channel_shuffle", "repeat")
+def moved(call: Call) -> None:
+    """Another arrangement of the elements."""
+    here = Here(call)
+    name = call.operator.type
+    call.result(here.run(Kind.MOVE, name, call.x, call.outs[0]))
+    here.linear(lambda dy: here.run(Kind.MOVE, f"{name} gradient", [dy], call.ins[0]))
+
+
+@CpuRules.rule("dropout")
+def dropout(call: Call) -> None:
+    """Random numbers of the mask's shape, kept until the gradient."""
+    here = Here(call)
+    (x,), (spec,) = call.x, call.ins
+    if not call.training or not call.operator.rate:
+        call.result(x)
+        call.backward(lambda dy: call.give(0, dy))
+        return
+    shape = spec.dims
+    if call.operator.noise_shape is not None:
+        shape = tuple(
+            size if kept is None else kept
+            for size, kept in zip(shape, call.operator.noise_shape, strict=True)
+        )
+    seed = here.small(f"seed {call.op.name}", [], TensorSpec((2,), RANDOM, None))
+    random = here.small("random", [seed], TensorSpec(shape, RANDOM, 0))
+    call.result(here.ew("drop", [x, random], spec))
+    here.linear(lambda dy: here.ew("drop gradient", [dy, random], spec))
+
+
+@CpuRules.rule("flatten", "reshape", "identity", "expand_dims", "squeeze", "cast")
+def view(call: Call) -> None:
+    """The same bytes: no operation."""
+    (x,) = call.x
+    call.result(x)
+    call.backward(lambda dy: call.give(0, dy))
+
+
+@CpuRules.rule("scale")
+def scale(call: Call) -> None:
+    """A trained factor for each channel."""
+    here = Here(call)
+    (x,), (spec,) = call.x, call.ins
+    gamma = call.w["gamma"]
+    call.result(here.ew("scale", [x, gamma], spec))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        both = here.ew("scale product", [dy, x], spec)
+        here.variable("gamma", here.reduced("scale gradient", both, gamma.spec))
+        if call.needs(0):
+            call.give(0, here.ew("scale input gradient", [dy, gamma], spec))
+
+
+@CpuRules.rule("function", "rescale", "standardize", "noise")
+def elementwise(call: Call) -> None:
+    """Any other function of one element."""
+    here = Here(call)
+    name = getattr(call.operator, "name", call.operator.type)
+    call.result(here.ew(name, call.x, call.outs[0]))
+    here.linear(lambda dy: here.ew(f"{name} gradient", [dy], call.ins[0]))
