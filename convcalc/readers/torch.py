@@ -147,7 +147,35 @@ def traceable(module: torch.nn.Module, label: str) -> torch.nn.Module:
             rate = getattr(child, STOCHASTIC_DEPTH.get(type(child).__name__, ""), None)
             if rate:
                 setattr(part, key, nn.Dropout(float(rate)))
+    twin.forward = returning_tensors(twin.forward)
     return twin.eval()
+
+
+def returning_tensors(forward: Any) -> Any:
+    """The same, with what comes out as a list of tensors: export knows few classes of results."""
+    import functools
+
+    @functools.wraps(forward)
+    def flat(*args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        return list(tensors_in(forward(*args, **kwargs)))
+
+    return flat
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in lists, mappings and objects within each other, in their order."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
+    elif hasattr(value, "__dict__") and not isinstance(value, torch.nn.Module):
+        yield from tensors_in(vars(value))
 
 
 def traced(

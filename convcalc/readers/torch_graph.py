@@ -490,14 +490,20 @@ def element_type(dtype: torch.dtype, floating: str) -> str:
 
 
 def described(node: Node, floating: str) -> list[tuple[tuple[int, ...], str]]:
-    """(shape, element type) of each tensor that a node makes."""
+    """(shape, element type) of each tensor that a node makes.
+
+    Raises:
+        ModelError: a size is known only when the network runs.
+    """
     value = node.meta.get("val")
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return [
-        (tuple(int(n) for n in v.shape), element_type(v.dtype, floating))
-        for v in values
-        if hasattr(v, "shape")
-    ]
+    found = []
+    for v in value if isinstance(value, (list, tuple)) else [value]:
+        if hasattr(v, "shape"):
+            shape = tuple(v.shape)
+            if not all(isinstance(n, int) for n in shape):
+                raise ModelError(f"{node.target} makes a tensor whose size depends on the data")
+            found.append((shape, element_type(v.dtype, floating)))
+    return found
 
 
 def listed(node: Node) -> bool:

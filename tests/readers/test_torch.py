@@ -544,6 +544,24 @@ def test_sizes_can_change_after_reading() -> None:
     assert convcalc.analyze(wider).totals == convcalc.analyze(fresh).totals
 
 
+def test_results_of_any_class() -> None:
+    class Result:
+        def __init__(self, value: Any) -> None:
+            self.label, self.value, self.more = "a", value, {"twice": (value * 2, None)}
+
+    class Boxed(nn.Module):
+        def forward(self, x: Any, scale: float = 2.0) -> Result:
+            return Result(x[:, :1] * scale)
+
+    net = read_module(Boxed(), input=(4, 5, 3))
+    assert [net.tensors[name].shape for name in net.outputs] == [(1, 1, 4, 5)] * 2
+
+
+class Sieve(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x[x > 0]
+
+
 class Careless(nn.Module):
     def forward(self, x: Any) -> Any:
         return x if x.sum() > 0 else -x
@@ -573,6 +591,7 @@ class Uncopyable(nn.Module):
         (nn.LazyLinear(3), (4,), "'weight' of 'LazyLinear' has no size"),
         (nn.Conv2d(3, 4, 3), (8, 8, 5), "PyTorch cannot trace 'Conv2d': Given groups=1"),
         (Careless(), (4, 4, 3), "PyTorch cannot trace 'Careless'"),
+        (Sieve(), (4, 4, 3), "makes a tensor whose size depends on the data"),
         (Silent(), (4, 4, 3), "'Silent' gives no tensor"),
         (Uncopyable(), (4, 4, 3), "'Uncopyable' cannot be copied: no copies of me"),
     ],
