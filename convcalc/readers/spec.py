@@ -10,7 +10,8 @@
 
 A layer is an operator's name with its attributes, or with its first one alone.  It reads the layer
 before it unless `from` names others.  `name`, `layer`, `layer_type`, `weights` and `trainable` are
-the fields of `convcalc.network.Op`.  Sizes are height, width, channels, without the batch.
+the fields of `convcalc.network.Op`.  Sizes are height, width, channels, without the batch; an
+input whose first axis is not the batch of one says so: {shape: [7, 1, 64], batch_axis: 1}.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from convcalc.tensors import DTYPE_BYTES, TensorSpec
 FORMAT = 1
 MAX_LAYERS = 100_000
 NETWORK_KEYS = ("convcalc", "name", "layout", "input", "inputs", "layers", "outputs")
+INPUT_KEYS = ("shape", "dtype", "batch_axis")
 LAYER_KEYS = ("name", "from", "layer", "layer_type", "weights", "trainable")
 
 
@@ -81,14 +83,29 @@ def read_inputs(
     found = {}
     for name, value in raw.items():
         entry = value if isinstance(value, Mapping) else {"shape": value}
-        check_keys(entry, ("shape", "dtype"), f"input '{name}'")
+        check_keys(entry, INPUT_KEYS, f"input '{name}'")
         shape, dtype = entry.get("shape"), entry.get("dtype", "float")
         if not isinstance(shape, (list, tuple)):
             raise ModelError(f"input '{name}' has no sizes; write input: [height, width, channels]")
         if dtype != "float" and dtype not in DTYPE_BYTES:
             raise ModelError(f"input '{name}' has the unknown dtype {dtype!r}")
-        found[name] = TensorSpec((1, *shape), dtype)
+        if "batch_axis" not in entry:
+            found[name] = TensorSpec((1, *shape), dtype)
+            continue
+        axis = entry["batch_axis"]
+        if axis is not None and (type(axis) is not int or not 0 <= axis < len(shape)):
+            raise ModelError(f"input '{name}' has no axis {axis!r} for the batch")
+        found[name] = TensorSpec(tuple(shape), dtype, axis)
     return found
+
+
+def write_input(tensor: TensorSpec) -> Any:
+    """An input as a spec has it: its sizes without the batch, where that is all there is to say."""
+    if tensor.batch_axis == 0 and tensor.dims[0] == 1:
+        sizes = list(tensor.dims[1:])
+        return sizes if tensor.dtype == "float" else {"shape": sizes, "dtype": tensor.dtype}
+    found: dict[str, Any] = {"shape": list(tensor.dims), "batch_axis": tensor.batch_axis}
+    return found if tensor.dtype == "float" else {**found, "dtype": tensor.dtype}
 
 
 class Names(set[str]):
@@ -203,12 +220,7 @@ def write_spec(net: Network) -> dict[str, Any]:
     spec: dict[str, Any] = {"convcalc": FORMAT, "name": net.name}
     if net.channels_first:
         spec["layout"] = net.layout
-    spec["inputs"] = {
-        name: list(tensor.dims[1:])
-        if tensor.dtype == "float"
-        else {"shape": list(tensor.dims[1:]), "dtype": tensor.dtype}
-        for name, tensor in net.inputs.items()
-    }
+    spec["inputs"] = {name: write_input(tensor) for name, tensor in net.inputs.items()}
     spec["layers"] = layers
     if net.outputs != (previous,):
         spec["outputs"] = list(net.outputs)
@@ -282,7 +294,11 @@ def json_schema() -> dict[str, Any]:
                         {
                             "type": "object",
                             "required": ["shape"],
-                            "properties": {"shape": sizes, "dtype": {"type": "string"}},
+                            "properties": {
+                                "shape": sizes,
+                                "dtype": {"type": "string"},
+                                "batch_axis": {"type": ["integer", "null"]},
+                            },
                             "additionalProperties": False,
                         },
                     ]

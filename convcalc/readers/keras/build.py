@@ -66,7 +66,7 @@ class Call:
             Op(
                 name,
                 operator,
-                tuple(self.inputs if inputs is None else inputs),
+                tuple(map(str, self.inputs if inputs is None else inputs)),
                 self.path,
                 self.type,
                 self.path + end,
@@ -135,7 +135,7 @@ class Call:
         whole = Op(
             builder.unique(self.label),
             opaque.Opaque(self.type),
-            tuple(self.inputs),
+            tuple(map(str, self.inputs)),
             self.path,
             self.type,
             self.path,
@@ -238,7 +238,11 @@ class Builder:
         outputs = self.model(top, sources, "", True, 0)
         layout = "channels_first" if first else "channels_last"
         return Network(
-            name or top.name, tuple(self.ops), self.inputs, tuple(dict.fromkeys(outputs)), layout
+            name or top.name,
+            tuple(self.ops),
+            self.inputs,
+            tuple(dict.fromkeys(map(str, outputs))),
+            layout,
         )
 
     def model(
