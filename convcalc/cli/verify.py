@@ -293,7 +293,8 @@ def in_words(verdict: Verdict) -> list[str]:
         for key, value in found.settings.items()
         if value is not None
     )
-    lines = [f"{verdict.mode}: {found.version} on {found.device} ({settings})"]
+    framework = "" if found.version.startswith(found.framework) else f"{found.framework} "
+    lines = [f"{verdict.mode}: {framework}{found.version} on {found.device} ({settings})"]
     if found.out_of_memory:
         return [*lines, *(f"  {note}" for note in verdict.notes)]
     for check in verdict.checks:
@@ -347,4 +348,6 @@ def parting_table(net: Network, verdict: Verdict) -> list[str]:
     ]
     ops = [Column(f"at the peak of {verdict.mode}"), Column("op"), Column("holds", True)]
     both = [Column("where they part"), Column("predicted", True), Column("measured", True)]
+    if verdict.predicted_layers is None:
+        return [as_table(ops, held)]
     return [as_table(ops, held), "", as_table(both, rows)]

@@ -112,6 +112,8 @@ def run(request: Request) -> Measurement:  # pragma: no cover
         from convcalc.verify.trace import trace
 
         found.timeline = trace(tf, step)
+        if request.jit:
+            found.notes.append("XLA takes one block for a whole step: what is in it is not seen")
     if request.values:
         from convcalc.verify.values import difference
 
