@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -62,7 +64,7 @@ def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = str(Path(convcalc.__file__).parent.parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), root]))
     monkeypatch.setattr(convcalc.verify, "__path__", [*convcalc.verify.__path__, str(tmp_path)])
-    monkeypatch.delitem(__import__("sys").modules, "convcalc.verify.fake", raising=False)
+    monkeypatch.delitem(sys.modules, "convcalc.verify.fake", raising=False)
 
 
 def asked(method: str, **settings: object) -> Request:
@@ -105,11 +107,34 @@ def test_the_deadline_ends_the_child_and_its_children(tmp_path: Path) -> None:
     request = Request({"note": str(note)}, framework="fake", method="hang", timeout=4.0)
     with pytest.raises(VerifyError, match="longer than 4 s"):
         measure(request)
+    assert gone(note)
+
+
+def gone(note: Path) -> bool:
+    """Whether the process whose number is in `note` ends soon."""
     stat = Path("/proc", note.read_text(), "stat")
-    deadline = time.monotonic() + 5
-    while stat.exists() and stat.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20
+    while stat.exists() and stat.read_text().split()[2] != "Z":
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.05)
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+    return True
+
+
+def test_nothing_outlives_a_parent_that_was_ended(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    lines = f"""
+from convcalc.verify.child import measure
+from convcalc.verify.request import Request
+measure(Request({{"note": {str(note)!r}}}, framework="fake", method="hang"))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", lines])
+    deadline = time.monotonic() + 30
+    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    assert gone(note)
 
 
 @pytest.mark.parametrize(
