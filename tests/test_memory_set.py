@@ -53,6 +53,6 @@ def test_the_page_says_how_far_off_they_are() -> None:
     found = Measurement("tensorflow", "2.21", "allocator", "cpu")
     found.peaks, found.peak_bytes = [23_000_000, 24_000_000, 24_500_000], 24_000_000
     page = markdown([records.record("seed_layer", request, found)])
-    assert "## TensorFlow, graph executor, training (1 runs)" in page
+    assert "## TensorFlow, graph executor, cpu, training (1 runs)" in page
     assert "| the book's rule | 50.0% | -50% .. -50% | 100% |" in page
     assert "| training, graph executor, threads between ops: 1 | 1 | 6.25% | 6.25% |" in page

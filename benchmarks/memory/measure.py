@@ -79,7 +79,9 @@ def load(name: str, entry: dict[str, Any]) -> convcalc.network.Network:
     return convcalc.load(own if own.exists() else name, input=size)
 
 
-def cases(parts: list[str], rounds: list[int]) -> Iterator[tuple[str, Request]]:
+def cases(
+    parts: list[str], rounds: list[int], device: str = "cpu", dtype: str = "float32"
+) -> Iterator[tuple[str, Request]]:
     """Every run that is wanted, the most useful first."""
     for number in rounds:
         for part in parts:
@@ -90,6 +92,8 @@ def cases(parts: list[str], rounds: list[int]) -> Iterator[tuple[str, Request]]:
                         name,
                         Request(
                             spec,
+                            device=device,
+                            dtype=dtype,
                             mode=setting.mode,
                             jit=setting.jit,
                             optimizer=setting.optimizer,
@@ -105,6 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", choices=("tune", "report"), action="append")
     parser.add_argument("--round", type=int, action="append", help="1 to 4; default: all")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--dtype", default="float32", help="or mixed_float16, ...")
     parser.add_argument("--only", help="networks whose name contains this")
     parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one run")
@@ -113,7 +119,8 @@ def main() -> None:
     started = time.monotonic()
     done = {records.identity(line) for line in records.read(options.output)}
     rounds = [number - 1 for number in options.round or range(1, len(ROUNDS) + 1)]
-    for name, request in cases(options.set or ["tune", "report"], rounds):
+    parts = options.set or ["tune", "report"]
+    for name, request in cases(parts, rounds, options.device, options.dtype):
         if options.only and options.only not in name:
             continue
         if identity(name, request) in done:

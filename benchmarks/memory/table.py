@@ -59,7 +59,7 @@ FORMULAS: dict[str, Callable[[Report, str], int]] = {
     "torchinfo's rule": torchinfo,
 }
 
-#: What a record is counted under: framework, how it runs, mode.
+#: What a record is counted under: framework, how it runs and where, mode.
 Group = tuple[str, str, str]
 
 
@@ -82,8 +82,9 @@ class Score(NamedTuple):
 def group_of(record: dict[str, Any]) -> Group:
     """Where a record belongs."""
     if record["framework"] == "tensorflow":
-        return ("TensorFlow", "XLA" if record["jit"] else "graph executor", record["mode"])
-    return (record["framework"], record["method"], record["mode"])
+        kind = "XLA" if record["jit"] else "graph executor"
+        return ("TensorFlow", f"{kind}, {record['device']}", record["mode"])
+    return (record["framework"], f"{record['method']}, {record['device']}", record["mode"])
 
 
 def scores(lines: Iterable[dict[str, Any]]) -> dict[Group, dict[str, Score]]:

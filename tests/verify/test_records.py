@@ -25,6 +25,7 @@ def test_a_record_holds_the_run(tmp_path: Path) -> None:
     first, second = records.read(path)
     assert (first["network"], first["input"], first["peaks"]) == ("lenet5", [28, 28, 1], [7, 9])
     assert (first["batch"], second["batch"], first["threads"]) == (4, 8, 1)
+    assert (first["device"], first["hardware"]) == ("cpu", "cpu")
     assert first["spec"] == second["spec"]
     assert records.identity(first) != records.identity(second)
 
