@@ -15,7 +15,6 @@ import json
 import logging
 import sys
 import tempfile
-import time
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -30,17 +29,28 @@ from convcalc.readers import onnx
 
 #: The smallest input that a network takes without changing what it is.
 SIZES = {"inception_v3": 299}
+#: The second classifiers of these do not run when a network is used, so they are not exported.
+OPTIONS = {name: {"aux_logits": False, "init_weights": False} for name in ("googlenet", *SIZES)}
 #: More than 2 GB: their weights are left out, as inputs of the graph.
 HUGE = ("regnet_y_128gf", "vit_h_14")
 
 
-def truth(name: str, size: int) -> dict[str, int]:
+def built(name: str) -> torch.nn.Module:
+    """A network whose variables differ: exporters store equal tensors once."""
+    torch.manual_seed(0)
+    options = OPTIONS.get(name, {})
+    model = torchvision.models.get_model(name, weights=None, **options).eval()
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point() and tensor.ndim:
+            tensor.data.uniform_(0.5, 1.5)
+    return model
+
+
+def truth(model: torch.nn.Module, size: int) -> dict[str, int]:
     """Parameters, statistics and MACs as PyTorch counts them; nothing is computed."""
-    with torch.device("meta"):
-        model = torchvision.models.get_model(name, weights=None).eval()
-        image = torch.empty(1, 3, size, size)
-        with FlopCounterMode(display=False) as counter:
-            model(image)
+    model.to("meta")
+    with FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, 3, size, size, device="meta"))
     return {
         "params": sum(p.numel() for p in model.parameters()),
         "statistics": sum(b.numel() for key, b in model.named_buffers() if "running_" in key),
@@ -48,21 +58,13 @@ def truth(name: str, size: int) -> dict[str, int]:
     }
 
 
-def exported(name: str, size: int, dynamo: bool, path: Path) -> None:
+def exported(model: torch.nn.Module, size: int, dynamo: bool, params: bool, path: Path) -> None:
     """The network as an ONNX file, batch norms left as they are where the exporter can."""
-    torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None).eval()
-    # Exporters store equal tensors once, as those of new layers are; trained ones are not equal.
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_floating_point() and tensor.ndim:
-            tensor.data.uniform_(0.5, 1.5)
     image = torch.zeros(1, 3, size, size)
     quiet = io.StringIO()
     with redirect_stdout(quiet), redirect_stderr(quiet):
         if dynamo:
-            torch.onnx.export(
-                model, (image,), path, dynamo=True, external_data=True, optimize=True
-            )
+            torch.onnx.export(model, (image,), path, dynamo=True, external_data=True)
         else:
             torch.onnx.export(
                 model,
@@ -70,7 +72,7 @@ def exported(name: str, size: int, dynamo: bool, path: Path) -> None:
                 path,
                 dynamo=False,
                 opset_version=17,
-                export_params=name not in HUGE,
+                export_params=params,
                 do_constant_folding=False,
                 training=torch.onnx.TrainingMode.PRESERVE,
                 dynamic_axes={"input": {0: "batch"}},
@@ -80,7 +82,6 @@ def exported(name: str, size: int, dynamo: bool, path: Path) -> None:
 
 def counted(path: Path) -> dict[str, Any]:
     """What we make of it."""
-    start = time.perf_counter()
     report = analyze(onnx.read(path))
     return {
         "params": report.totals.params,
@@ -88,7 +89,6 @@ def counted(path: Path) -> dict[str, Any]:
         "macs": report.totals.macs,
         "output": report.layers[-1].output_shape,
         "uncounted": sorted(entry.op for entry in report.uncounted),
-        "seconds": round(time.perf_counter() - start, 2),
     }
 
 
@@ -101,21 +101,20 @@ def main(target: Path, names: list[str]) -> None:
         if name in found and not names:
             continue
         size = SIZES.get(name, 224)
-        row: dict[str, Any] = {"torch": truth(name, size)}
+        model = built(name)
+        row: dict[str, Any] = {}
         for exporter in ("torchscript", "dynamo"):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model.onnx"
                 try:
-                    exported(name, size, exporter == "dynamo", path)
+                    exported(model, size, exporter == "dynamo", name not in HUGE, path)
                     row[exporter] = counted(path)
-                    row[exporter].pop("seconds")
                 except Exception as error:
                     row[exporter] = {"error": f"{type(error).__name__}: {error}"[:300]}
+        row["torch"] = truth(model, size)
         print(name, row, flush=True)
         found[name] = row
-        lines = ",\n".join(
-            f"{json.dumps(key)}: {json.dumps(found[key])}" for key in sorted(found)
-        )
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(found[key])}" for key in sorted(found))
         target.write_text("{\n" + lines + "\n}\n")
 
 

@@ -23,7 +23,7 @@ from convcalc.tensors import TensorSpec
 
 DOMAINS = ("", "ai.onnx")
 #: Names that exporters number through: the weight's name says more.
-NUMBERED = re.compile(r"(node_)?[A-Za-z0-9]*?_?\d*")
+NUMBERED = re.compile(r"node_\w*|[A-Za-z0-9]*?_?\d+")
 #: What follows a layer's name in the name of its weight.
 WEIGHT = re.compile(r"(?P<layer>.+?)[._/](weight|kernel|weights|scale|gamma|[wW])(_\d+)?(:0)?")
 
@@ -66,13 +66,15 @@ class GraphBuilder:
         self.batch = batch
         self.initializers = graph.initializers
         self.declared = declared
+        leads = (value.dims[0] for value in graph.inputs if value.dims)
+        self.batches = {size for size in leads if isinstance(size, str)}
         self.ops: list[Op] = []
         self.inputs: dict[str, TensorSpec] = {}
         self.names: set[str] = set()
         self.layers: set[str] = set()
         self.numbers: Counter[str] = Counter()
         self.uses = Counter(name for node in nodes for name in node.inputs)
-        self.claims: dict[str, str] = {}
+        self.claims: dict[str, tuple[str, str]] = {}
         self.variables: dict[str, Any] = {}
         self.edges: dict[str, Edge] = {}
         self.layer = self.layer_type = ""
@@ -202,9 +204,8 @@ class GraphBuilder:
         if value is None or not value.dims:
             return None
         first, *rest = value.dims
-        sizes = (1 if first is None or isinstance(first, str) else first, *rest)
-        if self.batch > 1 and first == self.batch:
-            sizes = (1, *rest)
+        samples = first in self.batches or (self.batch > 1 and first == self.batch)
+        sizes = (1 if samples else first, *rest)
         found = tuple(size for size in sizes if isinstance(size, int))
         return found if len(found) == len(sizes) else None
 
@@ -284,7 +285,7 @@ class GraphBuilder:
         """A constant as an op of the layer that reads it first; a variable counts once."""
         stored = edge.stored and edge.root not in self.claims
         if stored:
-            self.claims[edge.root] = edge.root
+            self.claims[edge.root] = (edge.root, "constant")
         operator = Constant(edge.dims, stored, stored, edge.spec.dtype)
         layer = self.layer or self.fresh(clean(edge.root) or "constant", self.layers)
         self.layer = layer
@@ -296,11 +297,11 @@ class GraphBuilder:
         check_size(spec, "a constant")
         return Edge(spec, constant=True)
 
-    def torn(self, weights: Sequence[Edge]) -> bool:
-        """Whether variables that an op would store together are read apart from each other."""
-        key = " ".join(edge.root for edge in weights)
+    def torn(self, weights: Sequence[Edge], kind: str) -> bool:
+        """Whether variables that a `kind` of op would store are read apart, or by other kinds."""
+        own = (" ".join(edge.root for edge in weights), kind)
         return len({self.uses[edge.root] for edge in weights}) > 1 or any(
-            self.claims.get(edge.root, key) != key for edge in weights
+            self.claims.get(edge.root, own) != own for edge in weights
         )
 
     def claim(
@@ -314,7 +315,7 @@ class GraphBuilder:
         roots = [edge.root for edge in weights]
         key = " ".join(roots)
         for root in roots:
-            self.claims.setdefault(root, key)
+            self.claims.setdefault(root, (key, operator.type))
         if not all(roots) or not any(self.uses[root] > 1 for root in roots):
             return name
         variables = operator.params(*specs)

@@ -83,7 +83,7 @@ def convolved(
     if bias is not None and bias.dims not in ((filters,), (1, filters)):
         raise ShapeError(f"a bias of {bias.spec} does not fit {filters} filters")
     weights = [weight] if bias is None else [weight, bias]
-    own = all(edge.constant for edge in weights) and not use.builder.torn(weights)
+    own = all(edge.constant for edge in weights) and not use.builder.torn(weights, operator.type)
     return use.emit(operator, x, weights=weights) if own else use.emit(operator, x, *weights)
 
 
@@ -137,13 +137,13 @@ def gemm(use: Use) -> Edge:
         raise ShapeError(f"it multiplies matrices, not {a.spec} and {b.spec}")
     if use.integer("transA"):
         a = use.emit(Permute((1, 0)), a)
-    if not b.constant or use.builder.torn([b]):
+    if not b.constant or use.builder.torn([b], "dense"):
         y = use.emit(MatMul(transpose_b=bool(use.integer("transB"))), a, b)
         return y if c is None else use.emit(Add(), y, c)
     units, inner = b.dims if use.integer("transB") else b.dims[::-1]
     fits(a, inner)
     bias = c is not None and c.constant and c.dims in ((units,), (1, units))
-    if c is not None and bias and not use.builder.torn([b, c]):
+    if c is not None and bias and not use.builder.torn([b, c], "dense"):
         return use.emit(Dense(units), a, weights=[b, c])
     y = use.emit(Dense(units, bias=False), a, weights=[b])
     return y if c is None else use.emit(Add(), y, c)
@@ -171,7 +171,7 @@ def product(use: Use, a: Edge, b: Edge) -> Edge:
     if not a.rank or not b.rank:
         raise ShapeError(f"it multiplies matrices, not {a.spec} and {b.spec}")
     dense = b.constant and b.rank == 2 and a.rank > 1 and not a.constant
-    if dense and not use.builder.torn([b]):
+    if dense and not use.builder.torn([b], "dense"):
         fits(a, b.dims[0])
         return use.emit(Dense(b.dims[1], bias=False), a, weights=[b])
     row, column = a.rank == 1, b.rank == 1

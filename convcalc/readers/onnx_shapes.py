@@ -160,7 +160,8 @@ def split(use: Use) -> list[Edge]:
 def gather(use: Use) -> Edge:
     x, indices = use.edge(0), use.edge(1)
     axis = use.axis(0, x.rank)
-    if x.constant and not indices.constant and axis == 0 and x.rank == 2:
+    table = x.constant and not indices.constant and axis == 0 and x.rank == 2
+    if table and not use.builder.torn([x], "embedding"):
         return use.emit(Embedding(*x.dims), indices, weights=[x])
     size = x.dims[axis]
     if indices.value is not None and indices.rank < 2 and not x.constant:

@@ -290,9 +290,12 @@ class Parser:
 
     def graph(self, buf: Bytes, start: int, end: int) -> Graph:
         """GraphProto."""
-        # Counted before any is read: a million nodes take a while, ten million fail at once.
-        if sum(key == sized(1) for _, key, _, _ in self.message(buf, start, end)) > MAX_OPS:
-            raise ModelError(f"it has more than {MAX_OPS:,} nodes")
+        # Counted before any is made: a million nodes take a while, ten million fail at once.
+        count = 0
+        for key, _, _ in self.fields(buf, start, end):
+            count += key == sized(1)
+            if count > MAX_OPS:
+                raise ModelError(f"it has more than {MAX_OPS:,} nodes")
         found = Graph()
         for inner, key, a, b in self.message(buf, start, end):
             if key == sized(1):
