@@ -1,0 +1,139 @@
+"""What Keras' optimizers emit for one variable as soon as its gradient is there.
+
+`keras/src/optimizers/*.py` (Keras 3.15), as TensorFlow's graph has it: a slot that is assigned
+takes over the new tensor, ``assign_add`` and ``assign_sub`` work in place (see `walk.Steps` for
+the variable that is still being read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from convcalc.memory.lowering import Lowering
+from convcalc.memory.program import Node, Size, Value
+
+#: Variables below so many bytes are updated by one operation that holds as much at once: nine of
+#: ten variables are biases and scales, a thousandth of the memory.
+SMALL = 1 << 16
+
+
+class Emit:
+    """The operations of one variable's update."""
+
+    def __init__(self, lowering: Lowering, variable: Value, layer: str) -> None:
+        self.program = lowering.program
+        self.variable = variable
+        self.layer = layer
+        self.phase = lowering.phase
+        self.width = lowering.job.variable_width
+
+    def op(
+        self,
+        primitive: str,
+        inputs: Sequence[Value],
+        inplace: Sequence[int] = (),
+        after: Sequence[Node] = (),
+    ) -> Value:
+        """An operation that makes a tensor of the variable's size."""
+        made = Value(self.variable.spec, self.width, "workspace")
+        self.program.add(
+            primitive, inputs, [made], layer=self.layer, phase=self.phase, inplace=inplace,
+            after=after,
+        )  # fmt: skip
+        return made
+
+    def assign(self, value: Value | None) -> Node:
+        """A slot takes a tensor over, or has it added."""
+        return self.program.add("AssignSlot", [value], [], layer=self.layer, phase=self.phase)
+
+    def variable_takes(self, value: Value) -> None:
+        """``assign_sub`` on the variable itself."""
+        read = [self.variable, value]
+        self.program.add("Assign", read, [], layer=self.layer, phase=self.phase)
+
+
+def at_once(emit: Emit, gradient: Value, held: int) -> bool:
+    """Whether a variable is small enough for one operation holding `held` times its size."""
+    if emit.variable.size.fixed >= SMALL:
+        return False
+    size = emit.variable.size
+    emit.program.add(
+        "Assign", [emit.variable, gradient], [], layer=emit.layer, phase=emit.phase,
+        scratch=[Size(held * size.fixed)] if held else [],
+    )  # fmt: skip
+    return True
+
+
+def nothing(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """Gradients are computed and dropped."""
+
+
+def sgd(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    emit = Emit(lowering, variable, layer)
+    if not at_once(emit, gradient, 0):
+        emit.variable_takes(emit.op("Mul", [gradient], (0,)))
+
+
+def momentum(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    emit = Emit(lowering, variable, layer)
+    if at_once(emit, gradient, 1):
+        return
+    kept = emit.op("Mul", [])
+    assert kept.node is not None
+    assert gradient.node is not None
+    kept.node.after = (gradient.node,)
+    step = emit.op("Sub", [kept, emit.op("Mul", [gradient], (0,))], (0, 1))
+    emit.variable_takes(step)
+
+
+def adam(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """Both moments in turn, then their quotient: at most two tensors beside the gradient."""
+    emit = Emit(lowering, variable, layer)
+    if at_once(emit, gradient, 2):
+        return
+    first = emit.op("Sub", [gradient], (0,))
+    second = emit.op("Square", [gradient], (0,))
+    mean = emit.assign(emit.op("Mul", [first], (0,)))
+    square = emit.assign(emit.op("Mul", [emit.op("Sub", [second], (0,))], (0,)))
+    root = emit.op("Sqrt", [], after=[square])
+    step = emit.op("Mul", [], after=[mean])
+    root = emit.op("AddV2", [root], (0,))
+    emit.variable_takes(emit.op("RealDiv", [step, root], (0, 1)))
+
+
+def decayed(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """AdamW: the variable is first made smaller, by an operation that waits for no gradient."""
+    emit = Emit(lowering, variable, layer)
+    if variable.size.fixed >= SMALL:
+        emit.variable_takes(emit.op("Mul", []))
+    adam(lowering, variable, gradient, layer)
+
+
+def rmsprop(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    emit = Emit(lowering, variable, layer)
+    if at_once(emit, gradient, 2):
+        return
+    step = emit.op("Mul", [gradient], (0,))
+    square = emit.op("Square", [gradient], (0,))
+    assert square.node is not None
+    kept = emit.op("Mul", [], after=[square.node])
+    velocity = emit.assign(emit.op("AddV2", [kept, square], (0, 1)))
+    root = emit.op("AddV2", [], after=[velocity])
+    emit.variable_takes(emit.op("Mul", [step, emit.op("Rsqrt", [root], (0,))], (0, 1)))
+
+
+UPDATES: dict[str, Callable[[Lowering, Value, Value, str], None]] = {
+    "none": nothing,
+    "sgd": sgd,
+    "momentum": momentum,
+    "lion": momentum,
+    "rmsprop": rmsprop,
+    "adagrad": rmsprop,
+    "adam": adam,
+    "nadam": adam,
+    "adamax": adam,
+    "ftrl": adam,
+    "adadelta": adam,
+    "lamb": adam,
+    "adamw": decayed,
+}
