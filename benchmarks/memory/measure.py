@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, action="append", help="1 to 4; default: all")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--dtype", default="float32", help="or mixed_float16, ...")
+    parser.add_argument("--mode", choices=("inference", "training"))
     parser.add_argument("--only", help="networks whose name contains this")
     parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one run")
@@ -122,6 +123,8 @@ def main() -> None:
     parts = options.set or ["tune", "report"]
     for name, request in cases(parts, rounds, options.device, options.dtype):
         if options.only and options.only not in name:
+            continue
+        if options.mode not in (None, request.mode):
             continue
         if identity(name, request) in done:
             continue
