@@ -10,7 +10,7 @@ MACs with half of what `torch.utils.flop_counter` counts on meta tensors.  A lin
     partial    the report owns up to operators that it did not count
     wrong      it claims to be complete and a figure differs
     refused    the reader gave a reason why it cannot read the network
-    no truth   PyTorch cannot make or run the network on meta tensors
+    no truth   PyTorch cannot make the network, or cannot run it on meta tensors
 
 Networks that are in OUT.csv already are left out, so that a run can be cut short and taken up.
 """
@@ -21,10 +21,9 @@ import argparse
 import csv
 import re
 import sys
-import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,7 +31,7 @@ from typing import Any
 
 FIELDS = (
     *("library", "name", "input", "status", "params", "trainable", "macs", "torch_params"),
-    *("torch_trainable", "torch_macs", "ops", "seconds", "note"),
+    *("torch_trainable", "torch_macs", "ops", "note"),
 )
 
 #: timm's families without convolutions as their main operator (or of transformers with few).
@@ -61,37 +60,42 @@ def networks(library: str) -> list[str]:
     return [name for turn in turns for name in turn if name is not None]
 
 
-def build(library: str, name: str) -> tuple[Any, tuple[int, ...]]:
-    """A network without weights, and its input as height, width, channels."""
-    import torch
-
+def build(library: str, name: str) -> tuple[Any, Any]:
+    """A network without weights, and its input: height, width, channels, or shapes by name."""
     if library == "torchvision":
         import torchvision
 
         kind = torchvision.models.get_model_builder(name).__module__
-        more = {"weights": None}
+        more: dict[str, Any] = {"weights": None}
         if "detection" in kind or "segmentation" in kind:
             more["weights_backbone"] = None
-        size = (224, 224, 3)
+        size: Any = (224, 224, 3)
         if "inception" in name:
             size = (299, 299, 3)
-        if "video" in kind or name.startswith(("mvit", "swin3d", "s3d", "r3d", "mc3", "r2plus1d")):
+        if "video" in kind:
             size = (16, 224, 224, 3) if name.startswith(("mvit", "s3d")) else (16, 112, 112, 3)
-        with torch.device("meta"):
-            return torchvision.models.get_model(name, **more), size
+        if "optical_flow" in kind:
+            size = {"image1": (1, 3, 256, 256), "image2": (1, 3, 256, 256)}
+        return without_memory(lambda: torchvision.models.get_model(name, **more)), size
     import timm
 
-    try:
-        with torch.device("meta"):
-            model = timm.create_model(name)
-    except Exception:
-        # Some constructors compute with values, which meta tensors have none of.
-        model = timm.create_model(name)
+    model = without_memory(lambda: timm.create_model(name))
     channels, *spatial = model.default_cfg["input_size"]
     return model, (*spatial, channels)
 
 
-def truth(model: Any, size: tuple[int, ...]) -> tuple[int, int, int]:
+def without_memory(make: Callable[[], Any]) -> Any:
+    """A network on the meta device, where its constructor can do without values."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception:
+        return make()
+
+
+def truth(model: Any, size: Any) -> tuple[int, int, int]:
     """Parameters with statistics, trainable parameters, MACs: as PyTorch counts them."""
     import copy
 
@@ -104,9 +108,10 @@ def truth(model: Any, size: tuple[int, ...]) -> tuple[int, int, int]:
     params += sum(
         b.numel() for key, b in model.named_buffers() if b.is_floating_point() and key in state
     )
+    shapes = size.values() if isinstance(size, dict) else [(1, size[-1], *size[:-1])]
     meta = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        meta(torch.empty((1, size[-1], *size[:-1]), device="meta"))
+        meta(*(torch.empty(shape, device="meta") for shape in shapes))
     return params, trainable, counter.get_total_flops() // 2
 
 
@@ -121,28 +126,35 @@ def measure(job: tuple[str, str]) -> dict[str, Any]:
     line: dict[str, Any] = {"library": library, "name": name}
     try:
         model, size = build(library, name)
-        line["input"] = "x".join(map(str, size))
-        params, trainable, macs = truth(model, size)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:150]
-        return {**line, "status": "no truth", "note": reason}
-    line |= {"torch_params": params, "torch_trainable": trainable, "torch_macs": macs}
-    start = time.perf_counter()
+        return {**line, "status": "no truth", "note": noted(error)}
+    shapes = list(size.values()) if isinstance(size, dict) else [size]
+    line["input"] = " ".join("x".join(map(str, shape)) for shape in shapes)
     try:
         net = read_module(model, input=size)
         totals = (report := convcalc.analyze(net)).totals
     except ModelError as error:
-        return {**line, "status": "refused", "note": str(error)[:150]}
+        return {**line, "status": "refused", "note": noted(error)}
     except Exception as error:
-        return {**line, "status": "wrong", "note": repr(error)[:150]}
+        return {**line, "status": "wrong", "note": noted(error)}
     line |= {"params": totals.params, "trainable": totals.trainable_params, "macs": totals.macs}
-    line |= {"ops": len(net.ops), "seconds": f"{time.perf_counter() - start:.2f}"}
+    line["ops"] = len(net.ops)
+    try:
+        params, trainable, macs = truth(model, size)
+    except Exception as error:
+        return {**line, "status": "no truth", "note": noted(error)}
+    line |= {"torch_params": params, "torch_trainable": trainable, "torch_macs": macs}
     equal = (totals.params, totals.trainable_params, totals.macs) == (params, trainable, macs)
     line["status"] = "complete" if equal else "wrong"
     if report.status == "partial":
         line["status"] = "partial"
         line["note"] = " ".join(f"{gap.op}({len(gap.layers)})" for gap in report.uncounted)[:150]
     return line
+
+
+def noted(error: Exception) -> str:
+    """The beginning of an error."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:150]
 
 
 def read(path: Path) -> list[dict[str, str]]:

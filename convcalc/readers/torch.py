@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -211,10 +212,15 @@ def traced(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the tracer's warnings, which are about running the traced program."""
+    """Without the tracer's warnings and its print of a graph that it cannot finish."""
     logger = logging.getLogger("torch")
     level = logger.level
-    with warnings.catch_warnings():
+    unread = io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(unread),
+        contextlib.redirect_stderr(unread),
+    ):
         warnings.simplefilter("ignore")
         logger.setLevel(logging.CRITICAL)
         try:

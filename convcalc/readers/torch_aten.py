@@ -512,7 +512,7 @@ COMBINED = (
 
 
 @rule(*MERGES, *COMBINED)
-def combine(c: Call) -> Any:
+def combine(c: Call) -> Ref:
     """Of tensors an operator of ours; with a number it is a function of the one tensor."""
     inputs = [
         c.builder.tensor(value, c)
@@ -520,8 +520,6 @@ def combine(c: Call) -> Any:
         if isinstance(value, (Ref, Weight, Folded))
         and not (isinstance(value, Folded) and value.shape == ())
     ]
-    if len(c.shapes) > 1:  # Weight norm gives the norm as well.
-        return [c.emit(merge.Combine(c.base), inputs), c.gather(inputs[1:], c.shapes[1])]
     if len(inputs) == 1 and c.dims(inputs[0]) == c.shape:
         return typed(c, c.emit(act.Function(c.base), inputs))
     merged = MERGES.get(c.base)

@@ -237,10 +237,9 @@ class Builder:
                 env[node] = self.attribute(module, node)
             elif node.op == "call_function":
                 env[node] = self.call(node, env)
-            elif node.op == "output":
-                found = lookup(node.args[0], env)
-                return list(found) if isinstance(found, (list, tuple)) else [found]
-        raise ModelError(f"the graph of '{self.label}' has no output")
+        (result,) = (node.args[0] for node in module.graph.nodes if node.op == "output")
+        found = lookup(result, env)
+        return found if isinstance(found, list) else [found]
 
     def attribute(self, module: GraphModule, node: Node) -> Any:
         """A module to be called, or a tensor kept in the graph."""
@@ -515,8 +514,6 @@ def lookup(value: Any, env: dict[Node, Any]) -> Any:
     """Arguments with their nodes replaced by what these made."""
     if isinstance(value, (list, tuple)):
         return [lookup(item, env) for item in value]
-    if isinstance(value, dict):
-        return {key: lookup(item, env) for key, item in value.items()}
     return env[value] if hasattr(value, "meta") and hasattr(value, "op") else value
 
 

@@ -9,7 +9,7 @@ from convcalc.ops import activation as act
 from convcalc.ops import merge
 from convcalc.ops import shape as shapes
 from convcalc.ops.base import axis_of
-from convcalc.readers.torch_graph import Call, Ref, Unsupported
+from convcalc.readers.torch_graph import Call, Folded, Ref, Unsupported
 
 MOVES: dict[str, Callable[[Call], Any]] = {}
 
@@ -171,9 +171,13 @@ def unbind(c: Call) -> list[Ref]:
 
 @move("cat", "concat", "concatenate")
 def concat(c: Call) -> Ref:
-    tensors = c.refs("tensors")
-    # PyTorch leaves out tensors without elements of any rank, with which lists are often begun.
-    kept = [ref for ref in tensors if c.dims(ref) != (0,)]
+    # PyTorch leaves out tensors without elements, with which lists are often begun.
+    empty = [isinstance(value, Folded) and value.shape == (0,) for value in c["tensors"]]
+    kept = [
+        c.builder.tensor(value, c)
+        for value, none in zip(c["tensors"], empty, strict=True)
+        if not none
+    ]
     return kept[0] if len(kept) == 1 else c.emit(merge.Concat(c["dim"]), kept)
 
 
