@@ -13,10 +13,10 @@ from typing import Any
 
 from convcalc.arithmetic import product
 from convcalc.errors import ModelError, ShapeError
-from convcalc.network import MAX_OPS, Network, Op, check_size
+from convcalc.network import MAX_OPS, Network, Op, check_size, infer
 from convcalc.ops import Operator
 from convcalc.ops.opaque import Constant, Opaque
-from convcalc.readers import onnx_fold
+from convcalc.readers import custom, onnx_fold
 from convcalc.readers.onnx_ops import RULES, Edge, Made, NotStatic, Use, dtype_of
 from convcalc.readers.onnx_wire import Graph, Node, Tensor, Value
 from convcalc.tensors import TensorSpec
@@ -180,6 +180,9 @@ class GraphBuilder:
         self.layer = self.layer_name(use)
         rule = RULES.get(node.op_type) if node.domain in DOMAINS else None
         known = all(edge is None or edge.spec.known for edge in use.edges)
+        describe = custom.find(f"{node.domain}>{node.op_type}", node.op_type)
+        if describe is not None and known:
+            return self.described(use, describe)
         if rule is not None and known:
             before = len(self.ops)
             try:
@@ -189,6 +192,19 @@ class GraphBuilder:
                 # Constants that were already made for it stay: others may read them.
                 del self.ops[before + sum(is_constant(op) for op in self.ops[before:]) :]
         return self.opaque(use)
+
+    def described(self, use: Use, describe: custom.Describe) -> list[Edge]:
+        """What the user says a node is made of; the constants it reads are the description's."""
+        node = use.node
+        edges = [edge for edge in use.edges if edge is not None and edge.name]
+        name = self.fresh(self.layer, self.names)
+        sources = {edge.name: edge.spec for edge in edges}
+        whole = Op(name, Opaque(node.op_type), tuple(sources), self.layer, self.layer_type)
+        config = {key: attribute.value for key, attribute in node.attributes.items()}
+        ops = custom.described(describe, config, whole, list(sources.values()))
+        _, results, _ = infer(ops, sources)
+        self.ops.extend(ops)
+        return [Edge(spec, whole.output(i)) for i, spec in enumerate(results[name])]
 
     def opaque(self, use: Use) -> list[Edge]:
         """An op that is known by its name only, and by what the file says of its outputs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,3 +153,37 @@ def test_a_custom_class_with_the_name_of_one_of_keras_stays_opaque() -> None:
         for entry in (theirs, ours, old, {"class_name": "Conv2D"}, {"class_name": "keras>Conv2D"})
     ]
     assert kinds == ["opaque", "conv", "opaque", "conv", "conv"]
+
+
+def test_an_operator_of_onnx(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    weight = TensorProto(name="w", dims=[4, 3], data_type=TensorProto.FLOAT)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MyConv", ["x", "w"], ["y"], domain="mine", filters=4, size=[3, 3]),
+            helper.make_node("Relu", ["y"], ["z"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets), path)
+    assert convcalc.analyze(path).status == "partial"
+    seen: list[Any] = []
+
+    def describe(config: Any, shapes: Any) -> Any:
+        seen.append(shapes)
+        layer = {"filters": config["filters"], "kernel": list(config["size"])}
+        return [{"conv": {**layer, "channels_first": True}}, {"activation": "tanh"}]
+
+    convcalc.register_layer("mine>MyConv", describe)
+    report = convcalc.analyze(path)
+    assert set(seen) == {((3, 8, 8),)}
+    assert report.status == "complete"
+    assert (report.totals.params, report.totals.macs) == (112, 6 * 6 * 27 * 4)
+    assert [layer.output_shape for layer in report.layers] == [[1, 4, 6, 6]] * 2
