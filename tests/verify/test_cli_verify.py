@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from convcalc.cli import main
 from convcalc.cli import verify as command
 from convcalc.errors import ModelError
+from convcalc.readers import load
+from convcalc.readers.spec import write_spec
 from convcalc.report import Prediction
 from convcalc.verify import child
 from convcalc.verify.request import Event, Measurement, Request
@@ -190,6 +193,18 @@ def test_usage(
 )
 def test_the_engine_that_predicts_it(settings: dict[str, object], engine: str) -> None:
     assert command.engine_of(Request({}, **settings)) == engine  # type: ignore[arg-type]
+
+
+def test_the_prediction_and_for_a_timeline_its_layers() -> None:
+    net = load("lenet5")
+    asked = Request(write_spec(net), framework="jax", method="compiled", optimizer="adam")
+    alone, layers = command.predict(net, asked)
+    assert layers is None
+    again, layers = command.predict(net, dataclasses.replace(asked, timeline=True))
+    assert again == alone
+    assert layers is not None
+    assert layers.keys() & {op.layer for op in net.ops}
+    assert 0 < sum(layers.values()) < alone.peak_bytes
 
 
 def test_a_driver_without_devices_is_no_gpu(
