@@ -45,7 +45,7 @@ def end_with(parent: int) -> None:  # pragma: no cover - ends the process that i
     os.killpg(0, signal.SIGKILL)
 
 
-def main() -> None:
+def main() -> None:  # pragma: no cover - the child process
     """Read, run, write."""
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     request = Request.from_json(json.load(sys.stdin))
