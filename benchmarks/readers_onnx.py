@@ -106,7 +106,9 @@ def main(repeats: int = 3) -> None:
         rows = {reader: measured(path, reader, repeats) for reader in READERS}
     theirs = rows["onnx.load"]
     print(f"{LAYERS} convolutions, {size / 1e9:.2f} GB, medians of {repeats}")
-    print("| reader | CPU seconds | MiB more | MiB in all | time of onnx.load | memory of onnx.load |")
+    print(
+        "| reader | CPU seconds | MiB more | MiB in all | time of onnx.load | memory of onnx.load |"
+    )
     print("|---|---|---|---|---|---|")
     for reader, (seconds, more, most) in rows.items():
         print(
