@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convcalc.network import Network
     from convcalc.readers.sizes import Input
     from convcalc.report import Report
 
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "analyze",
     "load",
+    "load_source",
     "network_schema",
     "register_layer",
 ]
@@ -40,6 +42,21 @@ def analyze(network: Any, *, input: Input = None, **settings: Any) -> Report:
     from convcalc.analysis.costs import analyze as run
 
     return run(load(network, input=input), **settings)
+
+
+def load_source(
+    text: str, *, input: tuple[int, ...] | None = None, name: str = "source"
+) -> Network:
+    """The network that pasted Keras or PyTorch code builds; the code is read, never run.
+
+    `input` is height, width, channels; PyTorch code needs it.
+
+    Raises:
+        ModelError: the code cannot be read; the message says where and why.
+    """
+    from convcalc.readers.source import load_source as read
+
+    return read(text, input=input, name=name)
 
 
 def network_schema() -> dict[str, Any]:

@@ -36,7 +36,7 @@ def read(path: Path, input: Input = None) -> Network:
     if path.suffix == ".py":
         raise ModelError(
             f"'{path}' is Python code; name the function that builds the model, which will be run: "
-            f"{path}:build_model"
+            f"{path}:build_model, or have it read without running it: --source {path}"
         )
     try:
         with path.open("rb") as file:
