@@ -597,8 +597,6 @@ class KerasWorld:
         if isinstance(shape, Ignored):
             shape = None
         layer = Layer(self, "InputLayer", {}, name)
-        if name is None:
-            layer.name = self.name_for("input_layer")
         if self.size is not None and len(self.inputs) == self.place:
             shape = self.size
         if (
