@@ -64,14 +64,21 @@ def engine_of(record: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def scores(found: Iterable[dict[str, Any]], marks: dict[str, str]) -> Iterator[Score]:
-    """Every record that has a prediction."""
+def scores(
+    found: Iterable[dict[str, Any]], marks: dict[str, str], only: str = ""
+) -> Iterator[Score]:
+    """Every record that has a prediction, those whose key starts with `only`."""
     loaded: dict[tuple[str, tuple[int, ...]], Any] = {}
     for record in found:
         chosen = engine_of(record)
         if chosen is None or record["network"] not in marks:
             continue
         engine, device = chosen
+        threads = f" threads={record['threads']}" if record.get("threads") else ""
+        target = "" if device == "cpu" or engine != "jax" else f" {record['device']}"
+        key = f"{engine} {device} {record['mode']}{threads}{target}"
+        if not key.startswith(only):
+            continue
         size = tuple(record["input"])
         if (record["network"], size) not in loaded:
             loaded[record["network"], size] = load(record["network"], {"input": size})
@@ -81,10 +88,8 @@ def scores(found: Iterable[dict[str, Any]], marks: dict[str, str]) -> Iterator[S
         except (ModelError, ModuleNotFoundError) as error:
             print(f"no prediction: {record['network']} {engine} {device}: {error}")
             continue
-        threads = f" threads={record['threads']}" if record.get("threads") else ""
-        target = "" if device == "cpu" or engine != "jax" else f" {record['device']}"
         yield Score(
-            f"{engine} {device} {record['mode']}{threads}{target}",
+            key,
             record["network"],
             marks[record["network"]] == "report",
             record,
@@ -172,7 +177,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write residuals.json")
     parser.add_argument("--only", default="", help="keys that start with this")
     asked = parser.parse_args()
-    found = [s for s in scores(all_records(), marked()) if s.key.startswith(asked.only)]
+    found = list(scores(all_records(), marked(), asked.only))
     for report in (False, True):
         chosen = [score for score in found if score.report == report]
         print(f"\n{'report' if report else 'tune'} networks\n\n{table(chosen)}")

@@ -235,18 +235,24 @@ def product(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
+        # The order in which operations are made decides their order of execution.
+        trained = call.trains("kernel")
+        dw = None
         if needed:
             bias_gradient(here, dy)
-        if call.trains("kernel"):
+        if trained and kind != "dense":
             dw = kernel_gradient(here, x, dy)
         if needed:
             view = here.run(Kind.VIEW, "bitcast", [dy], out) if dot else dy
             read = copied if kind == "conv_transpose" else transposed
-            dx = here.run(Kind.CALL, "conv input gradient", [view, read], spec)
+            dx = here.run(Kind.CALL, "input gradient", [view, read], spec)
             call.give(0, here.run(Kind.VIEW, "bitcast", [dx], spec) if dot else dx)
+        if trained and dw is None:
+            dw = here.run(Kind.CALL, "kernel gradient", [x, dy], kernel.spec)
         if not needed:
             bias_gradient(here, dy)
-        here.variable("kernel", dw)
+        if dw is not None:
+            here.variable("kernel", dw)
 
 
 def bias_gradient(here: Here, dy: Value) -> None:
@@ -264,8 +270,6 @@ def kernel_gradient(here: Here, x: Value, dy: Value) -> Value:
     call, known = here.call, here.rules
     spec, out = call.ins[0], call.outs[0]
     kernel = call.w["kernel"].spec
-    if call.operator.type == "dense":
-        return here.run(Kind.CALL, "kernel gradient", [x, dy], kernel)
     if x not in known.transposed:
         known.transposed[x] = here.run(Kind.MOVE, "transpose input", [x], turned(spec))
     moved = out
