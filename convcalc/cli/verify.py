@@ -118,7 +118,7 @@ def verify_command(
         device=device,
         batch=batch,
         dtype=dtype,
-        jit=device != "cpu" if jit is None else jit,
+        jit=(method == "compiled" or device != "cpu") if jit is None else jit,
         repeats=repeats,
         threads=threads,
         timeline=timeline,

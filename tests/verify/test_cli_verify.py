@@ -141,6 +141,7 @@ def test_compiled_for_a_device_that_is_not_there(
     assert "inference,compiled,12242432,,," in capsys.readouterr().out
     request = canned.asked[0]
     assert (request.framework, request.method, request.device) == ("jax", "compiled", "h100")
+    assert request.jit
     assert not request.values
     assert command.engine_of(request) == "jax"
 
