@@ -205,7 +205,7 @@ def write_spec(net: Network) -> dict[str, Any]:
     previous = next(iter(net.inputs))
     for op in net.ops:
         entry: dict[str, Any] = {op.operator.type: attributes(op.operator), "name": op.name}
-        if op.inputs != (previous,) and op.inputs:
+        if op.inputs != (previous,) and op.operator.type != "constant":
             entry["from"] = op.inputs[0] if len(op.inputs) == 1 else list(op.inputs)
         if op.layer != op.name:
             entry["layer"] = op.layer

@@ -49,6 +49,16 @@ def test_a_live_module_survives() -> None:
     assert back(net) == net
 
 
+def test_an_op_that_reads_nothing() -> None:
+    ops = (
+        Op("a", create("opaque", {"name": "Generator", "shapes": [[3]]}), ()),
+        Op("b", create("constant", {"shape": [3]}), ()),
+        Op("c", create("add", {}), ("a", "b")),
+    )
+    net = Network("n", ops, {"x": TensorSpec((1, 3))}, ("c",))
+    assert back(net) == net
+
+
 def test_inputs_whose_batch_is_elsewhere() -> None:
     inputs = {
         "steps": TensorSpec((7, 1, 64), "float", 1),
