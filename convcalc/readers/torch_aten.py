@@ -389,7 +389,8 @@ def rnn(c: Call) -> Any:
         if c["dropout"] and layer < c["num_layers"] - 1:
             x = c.emit(act.Dropout(c["dropout"]), [x])
     read = any(user.args[1] and user.users for user in c.node.users)
-    states = [c.gather([x], shape) if read else None for shape in c.shapes[1:]]
+    # (layers and directions, batch, units)
+    states = [c.emit(shapes.Gather(s, 1), [x]) if read else None for s in c.shapes[1:]]
     return [x if c["batch_first"] else c.emit(shapes.Permute((1, 0, 2)), [x]), *states]
 
 
