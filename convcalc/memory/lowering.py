@@ -181,7 +181,7 @@ class Call:
         """Hand an input its gradient; ignored where none is asked for."""
         name = self.op.inputs[place]
         if name in self.lowering.wanted:
-            self.lowering.arrived.setdefault(name, []).append(gradient)
+            self.lowering.gradient_arrived(name, gradient)
 
     def give_weight(self, name: str, gradient: Value) -> None:
         """Hand a variable its gradient; the last of its uses completes it."""
@@ -332,6 +332,10 @@ class Lowering:
             self.rules.default(call)
         else:
             rule(call)
+
+    def gradient_arrived(self, name: str, gradient: Value) -> None:
+        """A tensor has one more gradient; they are summed when the last has arrived."""
+        self.arrived.setdefault(name, []).append(gradient)
 
     def gathered(self, name: str) -> Value | None:
         """The complete gradient of a tensor; None if none arrived."""

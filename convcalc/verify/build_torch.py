@@ -7,8 +7,9 @@ is the same on both sides belongs to the convolution; other padding is an ``F.pa
 for a pool, what `ceil_mode` does.  No activation is in place, as is PyTorch's default.
 
 The module's submodules carry the ops' names ("/" and "." become "_"); what branches meet in is a
-function, as ``x + y`` is.  A tensor is let go of when its last reader has read it.  What a network does not hold (epsilon, momentum, constants of a
-rescaling, slopes) gets PyTorch's default; none of it changes a shape or a byte.
+function, as ``x + y`` is.  A tensor is let go of when its last reader has read it.  What a network
+does not hold (epsilon, momentum, constants of a rescaling, slopes) gets PyTorch's default; none of
+it changes a shape or a byte.
 """
 
 from __future__ import annotations
@@ -20,40 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convcalc.errors import MissingExtra, ModelError
+from convcalc.memory.engines.torch.layout import Layout, apart, pool_mode, transposed_directly
 from convcalc.network import Network, Op
 from convcalc.ops import Param
 from convcalc.ops.base import axis_of
-from convcalc.ops.window import Slide, ceil_output_size, output_size
 from convcalc.tensors import TensorSpec
-
-#: Operators that read images with their channels first and write them so.
-IMAGES = (
-    *("conv", "depthwise_conv", "conv_transpose", "max_pool", "average_pool", "lp_pool"),
-    *("global_pool", "adaptive_pool", "pad", "crop", "upsample", "resize", "space_to_depth"),
-    *("depth_to_space", "channel_shuffle"),
-)
-#: Operators that work along one axis, which PyTorch wants in the channels' place.
-ALONG = ("batch_norm", "group_norm", "prelu")
-#: Operators that read axes in the network's order.
-IN_ORDER = (
-    *(
-        "dense",
-        "matmul",
-        "attention",
-        "scaled_dot_product",
-        "embedding",
-        "dot",
-        "layer_norm",
-        "rms_norm",
-        "reshape",
-    ),
-    *("permute", "repeat", "expand_dims", "squeeze", "constant", "reduce"),
-)
-#: Operators for which the order of the features within a sample does not matter.
-ORDERLESS = (
-    *("dense", "batch_norm", "activation", "dropout", "identity", "function", "cast", "noise"),
-    *("add", "multiply", "subtract", "divide", "maximum", "minimum", "average", "rescale"),
-)
 
 ACTIVATIONS = {
     "celu": "CELU",
@@ -319,36 +291,22 @@ class Builder:
     names: set[str] = field(default_factory=set)
     shared: dict[str, tuple[str, Op, bool]] = field(default_factory=dict)
     """For each weights key: the submodule, the op it was made for, and its layout."""
-    readers: dict[str, list[Op]] = field(default_factory=dict)
+    layout: Any = None
 
     def build(self) -> Any:
         network = self.network
         self.own = Own(self.torch)
-        for op in network.ops:
-            for name in op.inputs:
-                self.readers.setdefault(name, []).append(op)
         model = self.own.Translated(network)
         self.names.update(name for name in dir(model))
         for name, spec in network.inputs.items():
             if spec.batch_axis != 0:
                 raise ModelError(f"input '{name}' ({spec}) does not have its batch in front")
-            if not network.channels_first and len(spec.dims) > 2 and self.is_image(name):
-                model.moved.add(name)
+        self.layout = Layout(network)
+        model.moved = self.layout.moved
         for op in network.ops:
             self.add(model, op)
         self.release(model)
         return model
-
-    def is_image(self, name: str) -> bool:
-        """Whether a window or a pool reads the tensor, perhaps after work on each element."""
-        for op in self.readers.get(name, ()):
-            if op.operator.type in (*IMAGES, "batch_norm"):
-                return True
-            specs, results = self.network.specs(op)
-            same = len(results) == 1 and results[0].shape == specs[0].shape
-            if same and op.operator.type not in IN_ORDER and self.is_image(op.name):
-                return True
-        return False
 
     def add(self, model: Any, op: Op) -> None:
         """Append the steps of one op."""
@@ -357,7 +315,7 @@ class Builder:
         place = Place(self, op, specs, results, False)
         if rule is None or not all(spec.known for spec in (*specs, *results)):
             raise place.refusal("there is no rule for it")
-        wanted = self.wanted(model, op, specs)
+        wanted = self.layout.wanted[op.name]
         place.moved = wanted
         turns = tuple(
             None
@@ -381,9 +339,6 @@ class Builder:
             )
             model.steps.append(Step(name, inputs, turns, names))
             inputs, turns = names, (None,)
-        for index, spec in enumerate(results):
-            if wanted and len(spec.dims) > 2 and op.operator.type not in IN_ORDER:
-                model.moved.add(op.output(index))
 
     def attach(self, model: Any, op: Op, suffix: str, module: Any, moved: bool) -> str:
         """The name under which a submodule stands: a new one, or that of the weights' first op."""
@@ -406,30 +361,6 @@ class Builder:
             if not op.trainable:
                 module.requires_grad_(False)
         return name
-
-    def wanted(self, model: Any, op: Op, specs: Sequence[TensorSpec]) -> bool:
-        """Whether the op reads images that the network has channels last, channels first."""
-        kind = op.operator.type
-        held = [
-            name in model.moved
-            for name, spec in zip(op.inputs, specs, strict=True)
-            if len(spec.dims) > 2
-        ]
-        if kind in IN_ORDER or not held:
-            return False
-        if kind in IMAGES:
-            return not op.operator.channels_first  # type: ignore[attr-defined]
-        rank = len(specs[0].dims)
-        if kind in ALONG and rank > 2:
-            axis = getattr(op.operator, "axis", None)
-            if axis is not None and axis_of(axis, rank) == rank - 1:
-                return True
-            return held[0] if axis is None else False
-        if kind == "flatten":
-            behind = self.readers.get(op.name, [])
-            return held[0] and all(reader.operator.type in ORDERLESS for reader in behind)
-        # Element by element: as it comes; tensors of different rank go together in order only.
-        return any(held) and len({len(spec.dims) for spec in specs}) == 1
 
     def release(self, model: Any) -> None:
         """Note which tensors each step reads last."""
@@ -454,20 +385,6 @@ class Builder:
 def is_softmax(op: Op) -> bool:
     """Whether an op is a softmax."""
     return getattr(op.operator, "function", None) == "softmax"
-
-
-def apart(slides: Sequence[Slide]) -> tuple[list[int], list[int] | None]:
-    """Padding for PyTorch: on both sides of each axis, and for `F.pad` where the sides differ."""
-    if all(slide.before == slide.after for slide in slides):
-        return [slide.before for slide in slides], None
-    # F.pad starts with the last axis.
-    extra = [n for slide in reversed(slides) for n in (slide.before, slide.after)]
-    return [0] * len(slides), extra
-
-
-def padding(place: Place, extra: list[int], value: float = 0.0) -> Any:
-    """A module that pads the spatial axes."""
-    return place.call(lambda x: place.torch.nn.functional.pad(x, extra, value=value))
 
 
 def padded(place: Place, extra: list[int], value: float = 0.0) -> tuple[str, Any]:
@@ -509,12 +426,10 @@ def conv_transpose(place: Place, kind: Any) -> Any:
         (n - 1) * s + d * (k - 1) + 1
         for n, s, d, k in zip(spatial, stride, dilation, kernel, strict=True)
     ]
-    # What PyTorch's output_padding would have to be with the crop on both sides.
-    extra = [size - full + 2 * crop for (size, crop), full in zip(found, whole, strict=True)]
-    direct = all(0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
+    extra = transposed_directly(spatial, kernel, stride, dilation, found)
     settings: dict[str, Any] = {"padding": 0, "output_padding": 0}
-    if direct:
-        settings = {"padding": tuple(c for _, c in found), "output_padding": tuple(extra)}
+    if extra is not None:
+        settings = {"padding": tuple(c for _, c in found), "output_padding": extra}
     elif any(size + crop > full for (size, crop), full in zip(found, whole, strict=True)):
         raise place.refusal(f"its output cannot be {' x '.join(str(n) for n, _ in found)}")
     module = place.kind("ConvTranspose")(
@@ -527,7 +442,7 @@ def conv_transpose(place: Place, kind: Any) -> Any:
         dilation=dilation,
         **settings,
     )
-    if direct:
+    if extra is not None:
         return module
     cut = (slice(None), slice(None), *(slice(crop, crop + size) for size, crop in found))
     return [("", module), ("crop", place.call(lambda y: y[cut]))]
@@ -536,24 +451,6 @@ def conv_transpose(place: Place, kind: Any) -> Any:
 def each(value: Any, rank: int) -> tuple[Any, ...]:
     """One number for all axes, or one for each."""
     return value if isinstance(value, tuple) else (value,) * rank
-
-
-def pool_mode(slides: Sequence[Slide]) -> tuple[tuple[int, ...], bool] | None:
-    """(padding, ceil_mode) with which PyTorch's window stands in the same places; None: it cannot.
-
-    A last window that reaches beyond the input, as TensorFlow's SAME has it, is what `ceil_mode`
-    allows.
-    """
-    before = tuple(slide.before for slide in slides)
-    if any(slide.before > slide.kernel // 2 for slide in slides):
-        return None
-    for ceil, places in ((False, output_size), (True, ceil_output_size)):
-        if all(
-            s.output == places(s.size, s.kernel, s.stride, s.dilation, s.before, s.before)
-            for s in slides
-        ):
-            return before, ceil
-    return None
 
 
 def max_pool(place: Place, kind: Any) -> Any:
@@ -580,9 +477,8 @@ def windowed(place: Place, kind: Any, name: str, fill: float) -> Any:
     elif any(d != 1 for d in dilation):
         raise place.refusal("its average pools have no dilation")
     inclusive = average and kind.count_include_pad
-    mode = pool_mode(slides)
-    uneven = any(s.before != s.after for s in slides)
-    if mode is not None and not (inclusive and uneven):
+    mode = pool_mode(slides, inclusive)
+    if mode is not None:
         settings["padding"], settings["ceil_mode"] = mode
         if average:
             settings["count_include_pad"] = inclusive

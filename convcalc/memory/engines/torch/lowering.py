@@ -1,0 +1,125 @@
+"""Autograd's order: back in the reverse order of creation, gradients summed as they arrive.
+
+A backward node takes memory for its results while its incoming gradient and what it saved are
+there, then lets go of both, then hands its results on: a second gradient for the same tensor is
+added to the first at once, out of place.  A gradient of a variable stays until `zero_grad`.
+(torch/csrc/autograd: engine.cpp, input_buffer.cpp, functions/accumulate_grad.cpp.)
+"""
+
+from __future__ import annotations
+
+from convcalc.memory.engines.torch import optimizers
+from convcalc.memory.engines.torch.layout import Layout
+from convcalc.memory.job import CROSS_ENTROPY, Job
+from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.program import BACKWARD, Node, Program, Value
+from convcalc.network import Network
+from convcalc.tensors import TensorSpec
+
+SCALAR = TensorSpec((), "float", None)
+#: What a batch normalization with statistics counts its batches in.
+COUNTER = TensorSpec((), "int64", None)
+
+
+class EagerLowering(Lowering):
+    """One network on its way to what eager PyTorch does."""
+
+    def __init__(self, net: Network, job: Job, rules: Rules, *, foreach: bool) -> None:
+        super().__init__(net, job, rules)
+        self.foreach = foreach
+        self.layout = net.once(Layout)
+        self.gpu = job.device != "cpu"
+        self.strided: dict[str, bool] = {}
+        """Tensors whose memory is not in the order of their axes: a reshape would copy them."""
+        self.grads: dict[Value, Value] = {}
+        self.root: Value | None = None
+        """The gradient of the loss by itself, which the call of `backward` holds to its end."""
+
+    def run(self) -> Program:
+        program = super().run()
+        if self.root is not None:
+            self.end_backward(self.root)
+        return program
+
+    def end_backward(self, root: Value) -> None:
+        """Keep the root gradient to the end of the backward pass."""
+        last = next(n for n in reversed(self.program.nodes) if n.phase == BACKWARD)
+        if last not in root.users:
+            last.inputs = (*last.inputs, root)
+            root.users.append(last)
+
+    def make_resting(self) -> None:
+        """As any engine's; counters, class numbers, an optimizer's scalars and the last loss."""
+        super().make_resting()
+        resting = self.program.resting
+        width = self.job.variable_width
+        seen: set[str] = set()
+        for op in self.net.ops:
+            if op.operator.type != "batch_norm" or op.weights in seen:
+                continue
+            seen.add(op.weights)
+            if op.operator.statistics:  # type: ignore[attr-defined]
+                name = f"{op.weights}/num_batches_tracked"
+                resting.append(Value(COUNTER, width, "weights", name, op.layer))
+        if not self.job.training:
+            return
+        for name, label in list(self.labels.items()):
+            if self.losses[name] == CROSS_ENTROPY:
+                spec = self.classes(name)
+                numbers = Value(spec, width, "inputs", label.name, label.layer)
+                resting[resting.index(label)] = self.labels[name] = numbers
+        if not self.gpu:
+            # The count of steps; with a GPU it stays on the host.
+            for variable in self.trainable_in_order():
+                for index in range(optimizers.SCALARS.get(self.job.optimizer, 0)):
+                    name = f"{variable.name}/scalar {index + 1}"
+                    value = Value(TensorSpec((), "float32", None), 4, "optimizer", name)
+                    resting.append(value)
+        resting.append(Value(SCALAR, self.loss_width, "activations", "loss", "loss"))
+
+    @property
+    def loss_width(self) -> int:
+        """Bytes of the loss: autocast computes it in float32."""
+        return self.job.variable_width
+
+    def classes(self, name: str) -> TensorSpec:
+        """Labels for cross-entropy: the number of a class for each prediction."""
+        spec = self.net.tensors[name]
+        axis = 1 if self.net.channels_first and len(spec.dims) > 2 else len(spec.dims) - 1
+        dims = (*spec.dims[:axis], *spec.dims[axis + 1 :])
+        batch = spec.batch_axis
+        if batch is not None and batch > axis:
+            batch -= 1
+        return TensorSpec(dims, "int64", batch)
+
+    def trainable_in_order(self) -> list[Value]:
+        """The variables that the optimizer updates, as `module.parameters()` lists them."""
+        return [
+            variable
+            for made in self.variables.values()
+            for variable in made.values()
+            if variable in self.trainable
+        ]
+
+    def loss_node(self, primitive: str, inputs: list[Value], outputs: list[Value]) -> Node:
+        """An operation of the loss."""
+        return self.program.add(primitive, inputs, outputs, layer="loss", phase=self.phase)
+
+    def gradient_arrived(self, name: str, gradient: Value) -> None:
+        """Add to what has arrived before, at once."""
+        before = self.arrived.get(name)
+        if before:
+            self.arrived[name] = [self.rules.accumulate(self, name, [before[0], gradient])]
+        else:
+            self.arrived[name] = [gradient]
+
+    def weight_arrived(self, call: Call, name: str, gradient: Value) -> None:
+        """Uses of one variable are summed before its gradient is stored."""
+        variable = call.w[name]
+        before = self.grads.get(variable)
+        if before is not None:
+            spec = variable.spec
+            total = Value(spec, self.job.variable_width, "gradients", before.name, before.layer)
+            self.program.add("add", [before, gradient], [total], layer=call.layer, phase=self.phase)
+            gradient = total
+        self.grads[variable] = gradient
