@@ -64,5 +64,6 @@ def parts(
     found = [
         Part(name, None if predicted is None else predicted.get(name, 0), measured.get(name, 0))
         for name in names
+        if measured.get(name) or (predicted or {}).get(name)
     ]
     return sorted(found, key=lambda part: -abs(part.measured - (part.predicted or 0)))

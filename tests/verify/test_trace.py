@@ -54,7 +54,7 @@ def test_an_ops_name_tells_its_layer() -> None:
 
 
 def test_where_two_timelines_part() -> None:
-    found = parts(events(LOG), {"conv_1", "dense_1"}, {"conv_1": 1000, "dense_1": 512})
+    found = parts(events(LOG), {"conv_1", "dense_1"}, {"conv_1": 1000, "dense_1": 512, "input": 0})
     assert found == [Part("dense_1", 512, 0), Part("adam", 0, 256), Part("conv_1", 1000, 1024)]
     alone = parts(events(LOG), {"conv_1"}, None)
     assert alone == [Part("conv_1", None, 1024), Part("adam", None, 256)]
