@@ -22,8 +22,6 @@ from convcalc.readers.onnx_wire import Graph, Node, Tensor, Value
 from convcalc.tensors import TensorSpec
 
 DOMAINS = ("", "ai.onnx")
-#: Names that exporters number through: the weight's name says more.
-NUMBERED = re.compile(r"node_\w*|[A-Za-z0-9]*?_?\d+")
 #: What follows a layer's name in the name of its weight.
 WEIGHT = re.compile(r"(?P<layer>.+?)[._/](weight|kernel|weights|scale|gamma|[wW])(_\d+)?(:0)?")
 
@@ -355,7 +353,7 @@ class GraphBuilder:
         """A node's name, or that of its weight, or that of what it makes."""
         node = use.node
         name = clean(node.name).strip("/")
-        if not name or NUMBERED.fullmatch(name):
+        if not name or numbered(name):
             slots = [use.maybe(i) for i in range(1, len(use))]
             weight = next((e.root for e in slots if e and e.constant and e.root), "")
             stem = WEIGHT.fullmatch(clean(weight))
@@ -363,7 +361,7 @@ class GraphBuilder:
                 name = stem["layer"]
             elif not name:
                 output = clean(node.outputs[0]) if node.outputs else ""
-                named = output and not NUMBERED.fullmatch(output)
+                named = output and not numbered(output)
                 name = output if named else node.op_type.lower()
         return self.fresh(name.strip("/") or node.op_type, self.layers)
 
@@ -376,6 +374,12 @@ def clean(name: str) -> str:
     """A name without what ends lines, or tells the outputs of an op apart (":")."""
     name = name.replace(":", "_")
     return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
+
+
+def numbered(name: str) -> bool:
+    """Whether a name is one that exporters number through: the weight's name says more."""
+    plain = name.replace("_", "", 1)
+    return name.startswith("node_") or (plain.isalnum() and name[-1].isdigit())
 
 
 def label(node: Node) -> str:
