@@ -7,6 +7,7 @@ counts, and the sizes of its own variables.
 from __future__ import annotations
 
 import copy
+import csv
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from convcalc.readers.torch import read_module  # noqa: E402
 
+DETECTORS = ("fasterrcnn", "fcos", "keypointrcnn", "maskrcnn", "raft", "retinanet", "ssd")
 RECORDED = Path(__file__).parents[1] / "data" / "torch_zoo.csv"
 
 
@@ -317,8 +319,14 @@ def computed() -> Any:
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_networks(build: Callable[[], Any], input: tuple[int, ...]) -> None:
-    net, _ = check(build(), input, device="meta" if build in (Recurrent, Attention) else "cpu")
+    module = build()
+    net, _ = check(module, input, device="meta" if build in (Recurrent, Attention) else "cpu")
     assert net.channels_first
+    # Every axis that grows with the batch is known.
+    made = flat(module.eval()(torch.ones(4, input[-1], *input[:-1])))
+    assert [net.tensors[name].shape_at(4) for name in net.outputs] == [
+        tuple(tensor.shape) for tensor in made
+    ]
 
 
 #: Calls that are no layers; each gives one tensor or a list of them.
@@ -366,6 +374,14 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda x: F.linear(x, torch.ones(3, 8), torch.ones(3)),
     lambda x: F.layer_norm(x, (8,), torch.ones(8)) + F.group_norm(x, 3, torch.ones(6)),
     lambda x: F.embedding(x.argmax(1), torch.ones(8, 3)),
+    lambda x: torch.max(x, x.min(dim=1, keepdim=True)[0]),
+    lambda x: F.scaled_dot_product_attention(x, x[:, :2], x[:, :2], enable_gqa=True),
+    lambda x: torch.cat(x.chunk(1, 1)) + x.view_as(x).mT.expand_as(x),
+    lambda x: x[0, 0].T + x.sum(),
+    lambda x: x.mean(1, keepdim=True).unbind(1)[0] * x.transpose(2, 2).sum(0),
+    lambda x: torch.cat([torch.zeros(0), x[0, 0, 0]]),
+    lambda x: x.view(1, 6, 64).view(1, 6, 8, -1),
+    lambda x: F.relu(x) if x.ndim == 4 else x,
 ]
 
 
@@ -380,7 +396,8 @@ class Calls(nn.Module):
 
 
 def test_calls_that_are_no_layers() -> None:
-    _, report = check(Calls(), (8, 8, 6))
+    # The CPU's attention is not counted: 6 heads of 8 x 8 scores, of width 8 and 8.
+    _, report = check(Calls(), (8, 8, 6), products=6 * 8 * 8 * (8 + 8))
     assert len({layer.name for layer in report.layers}) == len(report.layers)
 
 
@@ -459,6 +476,48 @@ def test_an_operator_without_a_rule_keeps_its_shape_and_its_variables() -> None:
     assert [gap.op for gap in report.uncounted] == ["Bilinear", "fft_rfft"]
     assert net.tensors[net.outputs[0]].shape == (1, 5, 3)
     assert net.tensors[net.outputs[1]].shape == (3,)
+    assert (report.totals.params, report.totals.trainable_params) == stored(module)
+
+
+class Unusual(nn.Module):
+    """Uses that our operators have no form for; their shapes and variables must not be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 1)
+        self.lstm = nn.LSTM(8, 4, proj_size=2, batch_first=True)
+        self.fc = nn.Linear(8, 8)
+        self.slope = nn.Parameter(torch.ones(6))
+
+    def forward(self, x: Any) -> Any:
+        single = x[0]
+        return [
+            self.conv(single),
+            F.max_pool2d(single, 2),
+            F.adaptive_avg_pool2d(single, 2),
+            F.conv_transpose2d(single, torch.ones(6, 2, 1, 1)),
+            self.lstm(single)[0],
+            torch.einsum("bchw->bc", x),
+            torch.einsum("...hw,...wk->...hk", x, x),
+            torch.einsum("bchh,bchw->bcw", x, x),
+            torch.einsum("bchw,bdkl->bcd", x, x),
+            F.prelu(x, self.slope * 2),
+            F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3))),
+            x[:1] + x[-1:],
+            self.fc(x),
+            F.linear(x, self.fc.weight),
+        ]
+
+
+def test_unusual_uses_are_owned_up_to() -> None:
+    module = Unusual()
+    net = read_module(module, input=(8, 8, 6))
+    report = convcalc.analyze(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = [tuple(tensor.shape) for tensor in module(torch.ones(1, 6, 8, 8))]
+    assert [net.tensors[name].shape for name in net.outputs] == made
+    assert report.status == "partial"
     assert (report.totals.params, report.totals.trainable_params) == stored(module)
 
 
@@ -596,11 +655,36 @@ class Uncopyable(nn.Module):
         (Uncopyable(), (4, 4, 3), "'Uncopyable' cannot be copied: no copies of me"),
     ],
 )
-def test_what_cannot_be_read_is_said(module: Any, input: Any, says: str) -> None:
+def test_what_cannot_be_read_is_said(
+    module: Any, input: Any, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ModelError) as error:
         read_module(module, input=input)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_recorded_networks() -> None:
+    """What `scripts/measure_torch_zoo.py` measured: torchvision's networks and CNNs of timm."""
+    with RECORDED.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    zoo = {(line["library"], line["name"]): line for line in lines}
+    assert len(zoo) == len(lines)
+    for line in lines:
+        assert line["status"] in ("complete", "partial", "refused", "no truth"), line
+        if line["status"] in ("complete", "partial"):
+            for what in ("params", "trainable", "macs"):
+                assert line[what] == line[f"torch_{what}"], line
+        if line["status"] == "refused":
+            assert "data-dependent" in line["note"], line
+    complete = [key for key, line in zoo.items() if line["status"] == "complete"]
+    assert sum(library == "timm" for library, _ in complete) >= 300
+    rest = {name for library, name in {*zoo} - {*complete} if library == "torchvision"}
+    # Detectors choose boxes by their values; RAFT samples at places that it computes.
+    assert all(name.startswith(DETECTORS) for name in rest)
+    assert zoo["torchvision", "resnet50"]["macs"] == "4089184256"
+    assert zoo["torchvision", "vgg16"]["params"] == "138357544"
 
 
 @st.composite
