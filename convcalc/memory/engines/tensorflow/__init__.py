@@ -10,12 +10,12 @@ from convcalc.memory.engines import Plan
 from convcalc.memory.engines.tensorflow import kernels
 from convcalc.memory.engines.tensorflow.bfc import ROUND
 from convcalc.memory.engines.tensorflow.executor import execute
+from convcalc.memory.engines.tensorflow.replay import History
 from convcalc.memory.engines.tensorflow.rules import TensorFlow
 from convcalc.memory.engines.tensorflow.walk import Steps
 from convcalc.memory.job import Job
 from convcalc.memory.lowering import Lowering
 from convcalc.memory.program import Node
-from convcalc.memory.timeline import Timeline
 from convcalc.network import Network
 
 
@@ -31,16 +31,12 @@ def make(net: Network, job: Job, batch: int, workers: int = kernels.WORKERS) -> 
         ModelError: a shape is unknown, or there is nothing to train.
     """
     lowering = Lowering(net, job, TensorFlow(job, one_image=batch == 1))
-    timeline = run(lowering, batch, workers)
-
-    def allocate(batch: int) -> int:
-        return timeline.peak(batch)
-
-    return Plan(timeline, allocate, assumed=frozenset(lowering.program.assumed))
+    history = run(lowering, batch, workers)
+    return Plan(history.timeline, history.peak, assumed=frozenset(lowering.program.assumed))
 
 
-def run(lowering: Lowering, batch: int, workers: int) -> Timeline:
-    """The timeline of one step, in the order in which its operations run at a batch size."""
+def run(lowering: Lowering, batch: int, workers: int) -> History:
+    """One step, in the order in which its operations run at a batch size."""
     program = lowering.run()
     rules = lowering.rules
     assert isinstance(rules, TensorFlow)
@@ -51,4 +47,4 @@ def run(lowering: Lowering, batch: int, workers: int) -> Timeline:
         return kernels.duration(node.primitive, moved, rules.products.get(node, 0) * batch)
 
     execute(program, walk, workers if lowering.job.training else 1, duration)
-    return walk.timeline()
+    return walk.history()

@@ -79,8 +79,10 @@ def execute(program: Program, walk: Walk, workers: int, duration: Callable[[Node
     """Run a program's operations on a walk, as so many threads would."""
     graph = Graph(program)
     threads = [Worker() for _ in range(workers)]
+    # The caller's thread puts the roots at the back of the queues; what reads a variable or an
+    # input has to wait for these to be fetched.
     roots = [node for node in program.nodes if not graph.waits[node.index]]
-    # The caller's thread puts the roots at the back of the queues.
+    roots.sort(key=lambda node: bool(node.inputs))
     for number, node in enumerate(roots):
         threads[number % workers].queue.append(node)
     if workers == 1:

@@ -11,7 +11,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from convcalc.arithmetic import product
@@ -26,7 +26,7 @@ from convcalc.tensors import TensorSpec
 
 Dy = Value | None
 
-#: Convolutions whose input's gradient grappler leaves in front of the filter's, see `conv`.
+#: Products whose input's gradient grappler leaves in front of the filter's, see `in_order`.
 INPUT_FIRST = 2
 
 
@@ -39,7 +39,7 @@ class TensorFlow(Rules):
         self.products: dict[Node, int] = {}
         """Multiply-accumulates of the operations that have any, for one sample."""
         self.convolutions = 0
-        """Convolutions with a gradient of their input so far."""
+        """Products with a gradient of their input so far."""
 
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value | None:
         """Cross-entropy from logits takes their place; a squared error holds four more tensors.
@@ -52,8 +52,8 @@ class TensorFlow(Rules):
             return self.emit(lowering, "Mul", [found], spec, (0,))
         tile = self.emit(lowering, "Tile", [], spec)
         difference = self.emit(lowering, "Sub", [output, labels], spec, (0,))
-        doubled = self.emit(lowering, "Mul", [difference], spec, (0,))
         square = self.emit(lowering, "Square", [difference], spec, (0,))
+        doubled = self.emit(lowering, "Mul", [difference], spec, (0,))
         self.emit(lowering, "Mean", [square], TensorSpec((), "float", None))
         return self.emit(lowering, "Mul", [doubled, tile], spec, (0, 1))
 
@@ -132,18 +132,38 @@ def give_bias(call: Call, dy: Value) -> None:
         call.give_weight("bias", call.weight_gradient("bias", [dy]))
 
 
+def is_first(call: Call) -> bool:
+    """Whether a product is one of the first in the network with a gradient of its input."""
+    rules: Any = call.lowering.rules
+    if not call.training or not call.needs(0):
+        return False
+    rules.convolutions += 1
+    return bool(rules.convolutions <= INPUT_FIRST)
+
+
+def in_order(
+    first: bool,
+    kernel: Callable[[], None],
+    bias: Callable[[], None],
+    inputs: Callable[[], None],
+) -> None:
+    """Emit the three gradients of a product; what is emitted last runs first.
+
+    Grappler's sorting puts the gradients of the weights in front of the input's, which then runs
+    first, and with it all that follows from it: with one worker the kernels' gradients of the whole
+    network wait, and their operands with them.  Only the last two products of the backward pass
+    (the first of the network) keep the order in which they were made.
+    """
+    for step in (inputs, kernel, bias) if first else (kernel, bias, inputs):
+        step()
+
+
 # --- products ---------------------------------------------------------------------------------
 
 
 @rule("conv", "depthwise_conv")
 def conv(call: Call) -> None:
-    """A bias, and a ReLU of the layer, are added in the output's place (``_FusedConv2D``).
-
-    Grappler's sorting puts the two gradients of the weights in front of the input's, which then
-    runs first, and with it all that follows from it: with one worker the filters' gradients of the
-    whole network wait, and their operands with them.  Only the last two convolutions of the
-    backward pass (the first of the network) keep the order in which they were made.
-    """
+    """A bias, and a ReLU of the layer, are added in the output's place (``_FusedConv2D``)."""
     op, (x,) = call.operator, call.x[:1]
     depthwise = op.type == "depthwise_conv" or op.groups > 1
     kernel = weight(call, "kernel")
@@ -157,10 +177,7 @@ def conv(call: Call) -> None:
     window = product(call.w["kernel"].spec.dims) // filters if "kernel" in call.w else 1
     rules: Any = call.lowering.rules
     width = call.lowering.job.width
-    first = False
-    if call.training and call.needs(0):
-        first = rules.convolutions < INPUT_FIRST
-        rules.convolutions += 1
+    first = is_first(call)
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -192,14 +209,7 @@ def conv(call: Call) -> None:
                 dx = call.emit("Conv2DBackpropInput", [kernel, dy], call.ins[0], scratch=sizes)
             call.give(0, counted(call, dx, macs))
 
-        if first:
-            to_input()
-            to_filter()
-            give_bias(call, dy)
-        else:
-            to_filter()
-            give_bias(call, dy)
-            to_input()
+        in_order(first, to_filter, lambda: give_bias(call, dy), to_input)
 
 
 @rule("conv_transpose")
@@ -237,15 +247,21 @@ def dense(call: Call) -> None:
     macs = call.operator.macs(call.ins, call.outs)
     y = call.emit("MatMul", [x, kernel, call.w.get("bias")], call.outs[0])
     call.result(counted(call, y, macs))
+    first = is_first(call)
 
     @call.backward
     def gradient(dy: Value) -> None:
-        if call.needs(0):
-            call.give(0, counted(call, call.emit("MatMul", [dy, kernel], call.ins[0]), macs))
-        if call.trains("kernel"):
-            dw = call.weight_gradient("kernel", [x, dy])
-            call.give_weight("kernel", counted(call, dw, macs))
-        give_bias(call, dy)
+        def to_kernel() -> None:
+            if call.trains("kernel"):
+                dw = call.weight_gradient("kernel", [x, dy])
+                call.give_weight("kernel", counted(call, dw, macs))
+
+        def to_input() -> None:
+            if call.needs(0):
+                dx = call.emit("MatMul", [dy, kernel], call.ins[0])
+                call.give(0, counted(call, dx, macs))
+
+        in_order(first, to_kernel, lambda: give_bias(call, dy), to_input)
 
 
 @rule("matmul")

@@ -26,6 +26,7 @@ class Emit:
         self.layer = layer
         self.phase = lowering.phase
         self.width = lowering.job.variable_width
+        self.slots = lowering.slots[variable]
 
     def op(
         self,
@@ -42,9 +43,10 @@ class Emit:
         )  # fmt: skip
         return made
 
-    def assign(self, value: Value | None) -> Node:
+    def assign(self, value: Value, slot: int) -> Node:
         """A slot takes a tensor over, or has it added."""
-        return self.program.add("AssignSlot", [value], [], layer=self.layer, phase=self.phase)
+        read = [self.slots[slot], value]
+        return self.program.add("AssignSlot", read, [], layer=self.layer, phase=self.phase)
 
     def variable_takes(self, value: Value) -> None:
         """``assign_sub`` on the variable itself."""
@@ -93,8 +95,8 @@ def adam(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> No
         return
     first = emit.op("Sub", [gradient], (0,))
     second = emit.op("Square", [gradient], (0,))
-    mean = emit.assign(emit.op("Mul", [first], (0,)))
-    square = emit.assign(emit.op("Mul", [emit.op("Sub", [second], (0,))], (0,)))
+    mean = emit.assign(emit.op("Mul", [first], (0,)), 0)
+    square = emit.assign(emit.op("Mul", [emit.op("Sub", [second], (0,))], (0,)), 1)
     root = emit.op("Sqrt", [], after=[square])
     step = emit.op("Mul", [], after=[mean])
     root = emit.op("AddV2", [root], (0,))
@@ -117,7 +119,7 @@ def rmsprop(lowering: Lowering, variable: Value, gradient: Value, layer: str) ->
     square = emit.op("Square", [gradient], (0,))
     assert square.node is not None
     kept = emit.op("Mul", [], after=[square.node])
-    velocity = emit.assign(emit.op("AddV2", [kept, square], (0, 1)))
+    velocity = emit.assign(emit.op("AddV2", [kept, square], (0, 1)), 0)
     root = emit.op("AddV2", [], after=[velocity])
     emit.variable_takes(emit.op("Mul", [step, emit.op("Rsqrt", [root], (0,))], (0, 1)))
 

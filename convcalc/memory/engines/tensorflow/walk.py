@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convcalc.memory.engines.tensorflow.replay import History
 from convcalc.memory.liveness import Walk
 from convcalc.memory.program import Node, Program, Value
 
@@ -16,21 +17,30 @@ class Steps(Walk):
 
     def __init__(self, program: Program, round_to: int = 1) -> None:
         super().__init__(program, round_to)
-        self.replaced: set[Value] = set()
+        self.replaced: dict[Value, int] = {}
+        self.written: dict[int, list[int]] = {}
         for value in program.resting:
             self.block[value].readers = sum(user.primitive != "Assign" for user in value.users)
 
     def start(self, node: Node) -> None:
         super().start(node)
-        if node.primitive != "Assign":
-            return
-        variable = node.inputs[0]
-        block = self.block[variable]
-        if block.readers > 0 and variable not in self.replaced:
-            self.replaced.add(variable)
-            block.stays = False
-            step = self.step[node]
-            self.take(step, variable.size, variable.kind, variable.name, variable.layer, stays=True)
+        if node.primitive == "AssignSlot":
+            slot = self.block[node.inputs[0]].index
+            self.written.setdefault(len(self.events) - 1, []).append(slot)
+        elif node.primitive == "Assign":
+            variable = node.inputs[0]
+            block = self.block[variable]
+            if block.readers > 0 and variable not in self.replaced:
+                block.stays = False
+                fresh = self.take(
+                    self.step[node],
+                    variable.size,
+                    variable.kind,
+                    variable.name,
+                    variable.layer,
+                    stays=True,
+                )
+                self.replaced[variable] = fresh.index
 
     def finish(self, node: Node) -> None:
         if node.primitive == "Assign":
@@ -42,3 +52,8 @@ class Steps(Walk):
                 self.drop(step, self.block[value])
             return
         super().finish(node)
+
+    def history(self) -> History:
+        """The step's events, ready to be replayed."""
+        renewed = {self.block[value].index: fresh for value, fresh in self.replaced.items()}
+        return History(self.timeline(), renewed, self.written)
