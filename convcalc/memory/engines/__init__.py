@@ -28,7 +28,7 @@ class Plan:
 MODULES = {
     "torch": "torch",
     "tensorflow": "tensorflow",
-    "tensorflow-xla": "xla",
+    "tensorflow-xla": "tensorflow_xla",
     "jax": "xla",
 }
 

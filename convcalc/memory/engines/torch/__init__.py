@@ -13,7 +13,7 @@ place where nobody does, which takes up to 2 % off the peak of residual networks
 from __future__ import annotations
 
 from convcalc.memory.engines import Plan
-from convcalc.memory.engines.torch.allocator import BLOCK, process, reserved
+from convcalc.memory.engines.torch.allocator import BLOCK, Process
 from convcalc.memory.engines.torch.lowering import EagerLowering
 from convcalc.memory.engines.torch.rules import Eager
 from convcalc.memory.job import Job
@@ -34,6 +34,6 @@ def make(net: Network, job: Job, batch: int = 1, *, foreach: bool | None = None)
     return Plan(
         timeline=timeline,
         allocate=timeline.peak,
-        process=(lambda size: process(reserved(timeline, size))) if gpu else None,
+        process=Process(timeline) if gpu else None,
         assumed=frozenset(program.assumed),
     )

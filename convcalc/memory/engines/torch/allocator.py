@@ -109,9 +109,29 @@ def reserved(timeline: Timeline, batch: int) -> int:
     return sum(sum(pool.segments) for pool in pools.values()) + timeline.resting.at(batch)
 
 
-def process(segments: int) -> tuple[int, int]:
-    """What the card shows for the process, least and most."""
-    return (
-        segments + CONTEXT[0] + WORKSPACE[0],
-        segments + CONTEXT[1] + WORKSPACE[1],
-    )
+class Process:
+    """What the card shows for the whole process, least and most, at a batch.
+
+    How far the allocator fills its segments is worked out event by event; of a long timeline only
+    for batches that are powers of two, since it takes a few milliseconds.
+    """
+
+    #: How far the filling of batches between was off on ResNet-50, VGG-16 and EfficientNet-B0.
+    FILLING = 0.1
+    #: Events that are walked through for any batch.
+    SHORT = 1500
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.filling: dict[int, float] = {}
+
+    def __call__(self, batch: int) -> tuple[int, int]:
+        short = len(self.timeline.events) <= self.SHORT
+        near = batch if short else 1 << (batch.bit_length() - 1)
+        if near not in self.filling:
+            self.filling[near] = reserved(self.timeline, near) / max(self.timeline.peak(near), 1)
+        slack = 0.0 if batch == near else self.FILLING
+        peak, filled = self.timeline.peak(batch), self.filling[near]
+        least = max(peak, int(peak * (filled - slack)))
+        most = max(peak, int(peak * (filled + slack)))
+        return least + CONTEXT[0] + WORKSPACE[0], most + CONTEXT[1] + WORKSPACE[1]

@@ -766,9 +766,9 @@ def reduction(call: Call, kind: str) -> None:
             call.give(0, call.emit("div", [dy], spec))
         elif kind in ("max", "min"):
             mask = call.emit("eq", [x, y], spec._replace(dtype="bool"))
-            whole = call.emit("mul", [dy, mask], spec)
             count = call.emit("sum", [mask], out._replace(dtype="int64"))
-            call.give(0, call.emit("div", [whole, count, mask, dy, x, y], spec))
+            share = call.emit("div", [dy, count], out)
+            call.give(0, call.emit("mul", [share, count, mask, dy, x, y], spec))
         else:
             share = call.emit("div", [x, y], spec)
             call.give(0, call.emit("mul", [dy, share, x, y], spec))

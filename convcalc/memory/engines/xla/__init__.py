@@ -7,7 +7,7 @@ depends on the sizes and so on the batch; a plan holds near the batch that it is
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from convcalc.memory.engines import Plan
 from convcalc.memory.engines.xla.cpu import CpuRules
@@ -36,10 +36,36 @@ def regime(batch: int) -> int:
     return 1 << (batch.bit_length() - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A step after compilation."""
+
+    timeline: Timeline
+    resting: Size
+    """Variables, slots, inputs and labels."""
+    gaps: float
+    """The block of temporaries over the most of them that are alive at once."""
+    assumed: frozenset[str]
+
+    def temporary(self, batch: int) -> int:
+        """Bytes of the block of temporaries."""
+        return round((self.timeline.peak(batch) - self.resting.at(batch)) * self.gaps)
+
+
 def make(net: Network, job: Job, batch: int) -> Plan:
-    """The plan for batches near `batch`."""
-    compiled = for_cpu if job.device == "cpu" else for_gpu
-    program, order, donated = compiled(net, job, batch)
+    """The plan for batches near `batch`: what the compiler says."""
+    made = compiled(net, job, batch)
+
+    def allocate(size: int) -> int:
+        return made.resting.at(size) + made.temporary(size)
+
+    return Plan(made.timeline, allocate, assumed=made.assumed)
+
+
+def compiled(net: Network, job: Job, batch: int) -> Compiled:
+    """A step as XLA compiles it for batches near `batch`."""
+    lowered = for_cpu if job.device == "cpu" else for_gpu
+    program, order, donated = lowered(net, job, batch)
     timeline, block = in_one_block(walk(program, order), donated, order, batch)
     resting = Size(
         sum(buffer.size.fixed for buffer in timeline.buffers if buffer.start < 0),
@@ -47,12 +73,7 @@ def make(net: Network, job: Job, batch: int) -> Plan:
     )
     alive = timeline.peak(batch) - resting.at(batch)
     gaps = block / alive if alive else 1.0
-
-    def allocate(size: int) -> int:
-        rests = resting.at(size)
-        return rests + round((timeline.peak(size) - rests) * gaps)
-
-    return Plan(timeline, allocate, assumed=frozenset(program.assumed))
+    return Compiled(timeline, resting, gaps, frozenset(program.assumed))
 
 
 #: Variables whose memory is free between two operations: (size, from, to).
