@@ -14,13 +14,14 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from convcalc.errors import MissingExtra, ModelError
-from convcalc.verify import targets
-from convcalc.verify.jax import prepare, total
+from convcalc.verify import assignment, targets
+from convcalc.verify.jax import Step, prepare, total
 from convcalc.verify.request import Measurement, Request
 from convcalc.verify.targets import Target
 
@@ -33,6 +34,12 @@ PACKAGES = {
 
 #: Raise it when the step or what is kept of it changes: older answers are then not found.
 CACHE_VERSION = 1
+
+#: Machine code is never run, so it need not be good; buffers are assigned before it is made.
+FLAGS = "--xla_backend_optimization_level=0"
+
+#: What XLA writes for a timeline.
+DUMP = "--xla_dump_to={} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_(train|infer)"
 
 #: Fields of a request that do not change what is compiled.
 IRRELEVANT = ("framework", "method", "jit", "repeats", "threads", "values", "flops", "timeout")
@@ -51,6 +58,7 @@ def environment(request: Request) -> dict[str, str]:
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip(),
         # libtpu asks a cloud machine's metadata service for these, and waits for it.
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",
@@ -140,7 +148,29 @@ def notes_on(target: Target, peak: int, memory: int | None, recomputed: int) -> 
 # What follows runs in the child process, where no coverage is measured.
 def compiled(request: Request, target: Target) -> Measurement:  # pragma: no cover
     """Compile the step for the target and read its buffer assignment."""
-    step = prepare(request)
+    with tempfile.TemporaryDirectory(prefix="convcalc-") as folder:
+        if request.timeline:
+            # Read when jax is imported, which this process has not done yet.
+            os.environ["XLA_FLAGS"] += f" {DUMP.format(folder)}"
+        step = prepare(request)
+        found = answer(request, target, step)
+        if request.timeline:
+            found.timeline = assignment.read(Path(folder), names(step))
+    return found
+
+
+def names(step: Step) -> dict[str, str]:  # pragma: no cover
+    """Paths of the variables behind a step's first arguments, as JAX numbers these."""
+    groups = {"weights": step.model.trainable_variables, "rest": step.model.non_trainable_variables}
+    return {
+        f"{group}[{number}]": variable.path
+        for group, variables in groups.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def answer(request: Request, target: Target, step: Step) -> Measurement:  # pragma: no cover
+    """What XLA says of a step."""
     import jax
 
     from convcalc.verify.build_keras import output_shapes
@@ -166,7 +196,7 @@ def compiled(request: Request, target: Target) -> Measurement:  # pragma: no cov
         "device_memory": memory,
     }
     recomputed = 0 if target.platform == "cpu" else rematerialised(made.as_text())
-    found = Measurement(
+    return Measurement(
         framework="jax",
         version=step.version,
         method="compiled",
@@ -179,7 +209,6 @@ def compiled(request: Request, target: Target) -> Measurement:  # pragma: no cov
         settings=settings,
         notes=notes_on(target, peak, memory, recomputed),
     )
-    return found
 
 
 def device_of(jax: Any, target: Target, memory: int | None) -> Any:  # pragma: no cover

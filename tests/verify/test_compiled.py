@@ -56,18 +56,23 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.mark.skipif(not has("jax", "keras"), reason="needs jax and keras")
 def test_a_layer_compiled_for_the_cpu_needs_at_least_its_tensors(cache: Path) -> None:
-    found = measure(request(batch=4))
+    found = measure(request(batch=4, timeline=True))
     arguments = 4 * (WEIGHTS + BIAS + 4 * INPUT)
     assert found.params == WEIGHTS + BIAS
     assert found.output_shape == [4, 15, 10, 20]
     assert found.resting_bytes == found.settings["argument_bytes"] == arguments
     assert found.settings["output_bytes"] == 4 * 4 * OUTPUT
     assert found.peak_bytes == arguments + 4 * 4 * OUTPUT + found.settings["temp_bytes"]
+    # The output lives to the end; it is the convolution's, with the bias added.
+    assert found.timeline
+    assert found.timeline[0].bytes - found.timeline[0].delta == arguments
+    assert arguments + 4 * 4 * OUTPUT <= max(e.bytes for e in found.timeline) <= found.peak_bytes
+    assert found.timeline[-1].op.startswith("conv_1/")
     # What the child wrote is found by the next process.
     (kept,) = cache.glob("*.json")
     changed = {**json.loads(kept.read_text()), "version": "from the cache"}
     kept.write_text(json.dumps(changed))
-    assert measure(request(batch=4, timeout=1e3)).version == "from the cache"
+    assert measure(request(batch=4, timeline=True, timeout=1e3)).version == "from the cache"
 
 
 @pytest.mark.skipif(not has("jax", "keras", "jax-cuda12-pjrt"), reason="needs XLA for GPUs")
