@@ -223,7 +223,9 @@ def device_of(jax: Any, target: Target, memory: int | None) -> Any:  # pragma: n
         return jax.devices("cpu")[0]
     try:
         if target.platform == "tpu":
-            return topologies.get_topology_desc(target.topology, platform="tpu").devices[0]
+            return topologies.get_topology_desc(
+                target.topology, platform="tpu", chips_per_host_bounds=[1, 1, 1]
+            ).devices[0]
         return topologies.get_topology_desc(
             platform="cuda",
             topology_name=target.name,
