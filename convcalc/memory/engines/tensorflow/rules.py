@@ -12,15 +12,16 @@ first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from convcalc.arithmetic import product
+from convcalc.arithmetic import ceil_div, product
 from convcalc.memory.engines.tensorflow import kernels
 from convcalc.memory.engines.tensorflow.updates import UPDATES
 from convcalc.memory.job import CROSS_ENTROPY, Job
 from convcalc.memory.lowering import Call, Lowering, Rules
 from convcalc.memory.program import Node, Size, Value
-from convcalc.ops.base import axis_of
+from convcalc.ops.base import axis_of, per_axis
 from convcalc.ops.convolution import split
 from convcalc.tensors import TensorSpec
 
@@ -114,15 +115,13 @@ def per_sample(spec: TensorSpec, kept: int) -> TensorSpec:
 
 def scratch(call: Call, *sizes: Size) -> tuple[Size, ...]:
     """Scratch of a CPU's kernel."""
-    rules: Any = call.lowering.rules
-    return tuple(sizes) if rules.scratch else ()
+    return sizes if tensorflow(call).scratch else ()
 
 
 def counted(call: Call, value: Value, products: int) -> Value:
     """Note how many multiply-accumulates make a tensor."""
-    rules: Any = call.lowering.rules
     assert value.node is not None
-    rules.products[value.node] = products
+    tensorflow(call).products[value.node] = products
     return value
 
 
@@ -132,13 +131,26 @@ def give_bias(call: Call, dy: Value) -> None:
         call.give_weight("bias", call.weight_gradient("bias", [dy]))
 
 
+def named(value: Value, primitive: str) -> None:
+    """Call the operation that makes a tensor by TensorFlow's name."""
+    assert value.node is not None
+    value.node.primitive = primitive
+
+
+def tensorflow(call: Call) -> TensorFlow:
+    """The engine's rules behind a call."""
+    rules = call.lowering.rules
+    assert isinstance(rules, TensorFlow)
+    return rules
+
+
 def is_first(call: Call) -> bool:
     """Whether a product is one of the first in the network with a gradient of its input."""
-    rules: Any = call.lowering.rules
+    rules = tensorflow(call)
     if not call.training or not call.needs(0):
         return False
     rules.convolutions += 1
-    return bool(rules.convolutions <= INPUT_FIRST)
+    return rules.convolutions <= INPUT_FIRST
 
 
 def in_order(
@@ -161,53 +173,96 @@ def in_order(
 # --- products ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a convolution's kernel sees its images."""
+
+    positions: int
+    """Places of the window in one image."""
+    window: int
+    """Elements that it covers."""
+    filters: int
+    inner: TensorSpec
+    """Its input: of a dilated convolution that of `dilated`."""
+    outer: TensorSpec
+    folded: bool
+    """Whether a dilated convolution's images have become a batch of smaller ones."""
+    planes: int
+    """Spatial axes."""
+
+
+def way(call: Call) -> Way:
+    """A plain convolution's own sizes; those in the blocks of a dilated one.
+
+    ``tf.nn.convolution`` makes every d-th position of an image, padded and rounded up to a multiple
+    of d, an image of its own (``SpaceToBatchND``), convolves these, and puts the results together.
+    """
+    op, (x, *_), (y, *_) = call.operator, call.ins, call.outs
+    sizes, deep = split(x, op.channels_first, "")
+    spatial, filters = split(y, op.channels_first, "")
+    window = product(call.w["kernel"].spec.dims) // filters if "kernel" in call.w else 1
+    rates = per_axis(op.dilation, len(sizes), "dilation")
+    if max(rates) == 1:
+        return Way(product(spatial), window, filters, x, y, False, len(sizes))
+    padded = [ceil_div(s.size + s.before + s.after, s.dilation) for s in op.slides(x)]
+    places = [n - s.kernel + 1 for n, s in zip(padded, op.slides(x), strict=True)]
+    blocks = product(rates)
+    inner = x._replace(shape=(x.dims[0] * blocks, *padded, deep))
+    outer = y._replace(shape=(y.dims[0] * blocks, *places, filters))
+    return Way(product(places), window, filters, inner, outer, True, len(sizes))
+
+
 @rule("conv", "depthwise_conv")
 def conv(call: Call) -> None:
-    """A bias, and a ReLU of the layer, are added in the output's place (``_FusedConv2D``)."""
-    op, (x,) = call.operator, call.x[:1]
+    """A bias, and a ReLU of the layer, are added in the output's place (``_FusedConv2D``).
+
+    In three dimensions Eigen's kernels unfold nothing.
+    """
+    op, x, rules = call.operator, call.x[0], tensorflow(call)
     depthwise = op.type == "depthwise_conv" or op.groups > 1
-    kernel = weight(call, "kernel")
+    kernel, seen, width = weight(call, "kernel"), way(call), call.lowering.job.width
     macs = op.macs(call.ins, call.outs)
-    y = call.emit(
-        "DepthwiseConv" if depthwise else "Conv", [x, kernel, call.w.get("bias")], call.outs[0]
-    )
-    call.result(counted(call, y, macs))
-    positions = product(split(call.outs[0], op.channels_first, "")[0])
-    filters = split(call.outs[0], op.channels_first, "")[1]
-    window = product(call.w["kernel"].spec.dims) // filters if "kernel" in call.w else 1
-    rules: Any = call.lowering.rules
-    width = call.lowering.job.width
+    if seen.folded:
+        x = call.emit("SpaceToBatchND", [x], seen.inner)
+    name = "DepthwiseConv" if depthwise else "Conv"
+    y = counted(call, call.emit(name, [x, kernel, call.w.get("bias")], seen.outer), macs)
+    if seen.folded:
+        y = call.emit("BatchToSpaceND", [y], call.outs[0])
+    call.result(y)
     first = is_first(call)
+
+    def filter_scratch() -> Sequence[Size]:
+        if depthwise:
+            return scratch(call, Size(0, call.w["kernel"].spec.elements * width))
+        if seen.planes > 2:
+            return ()
+        sizes = seen.positions, seen.window, seen.filters, width
+        return scratch(call, Size(kernels.unfolded_for_filter(*sizes)))
+
+    def input_scratch() -> Sequence[Size]:
+        if depthwise or seen.planes > 2:
+            return ()
+        one_image = rules.one_image and not seen.folded
+        sizes = seen.positions, seen.window, seen.filters, width, one_image
+        return scratch(call, Size(kernels.unfolded_for_input(*sizes)))
 
     @call.backward
     def gradient(dy: Value) -> None:
+        inner = call.emit("SpaceToBatchND", [dy], seen.outer) if seen.folded else dy
+
         def to_filter() -> None:
-            if not call.trains("kernel"):
-                return
-            if depthwise:
-                name = "DepthwiseBackpropFilter"
-                sizes = scratch(call, Size(0, call.w["kernel"].spec.elements * width))
-            else:
-                name = "Conv2DBackpropFilter"
-                whole = kernels.unfolded_for_filter(positions, window, filters, width)
-                sizes = scratch(call, Size(whole))
-            dw = call.weight_gradient("kernel", [x, dy], scratch=sizes)
-            if dw.node is not None:
-                dw.node.primitive = name
-            call.give_weight("kernel", counted(call, dw, macs))
+            if call.trains("kernel"):
+                dw = call.weight_gradient("kernel", [x, inner], scratch=filter_scratch())
+                named(dw, "DepthwiseBackpropFilter" if depthwise else "Conv2DBackpropFilter")
+                call.give_weight("kernel", counted(call, dw, macs))
 
         def to_input() -> None:
             if not call.needs(0):
                 return
-            if depthwise:
-                dx = call.emit("DepthwiseBackpropInput", [kernel, dy], call.ins[0])
-            else:
-                whole = kernels.unfolded_for_input(
-                    positions, window, filters, width, rules.one_image
-                )
-                sizes = scratch(call, Size(whole))
-                dx = call.emit("Conv2DBackpropInput", [kernel, dy], call.ins[0], scratch=sizes)
-            call.give(0, counted(call, dx, macs))
+            name = "DepthwiseBackpropInput" if depthwise else "Conv2DBackpropInput"
+            dx = call.emit(name, [kernel, inner], seen.inner, scratch=input_scratch())
+            counted(call, dx, macs)
+            call.give(0, call.emit("BatchToSpaceND", [dx], call.ins[0]) if seen.folded else dx)
 
         in_order(first, to_filter, lambda: give_bias(call, dy), to_input)
 
@@ -220,7 +275,7 @@ def conv_transpose(call: Call) -> None:
     sizes, deep = split(call.ins[0], op.channels_first, "")
     positions, width = product(sizes), call.lowering.job.width
     window = product(call.w["kernel"].spec.dims) // deep if "kernel" in call.w else 1
-    rules: Any = call.lowering.rules
+    rules = tensorflow(call)
     macs = op.macs(call.ins, call.outs)
     whole = kernels.unfolded_for_input(positions, window, deep, width, rules.one_image)
     made = [kernel, x, call.w.get("bias")]
@@ -232,8 +287,7 @@ def conv_transpose(call: Call) -> None:
         if "kernel" in call.w and call.trains("kernel"):
             unfolded = kernels.unfolded_for_filter(positions, window, deep, width)
             dw = call.weight_gradient("kernel", [dy, x], scratch=scratch(call, Size(unfolded)))
-            if dw.node is not None:
-                dw.node.primitive = "Conv2DBackpropFilter"
+            named(dw, "Conv2DBackpropFilter")
             call.give_weight("kernel", counted(call, dw, macs))
         give_bias(call, dy)
         if call.needs(0):
@@ -739,7 +793,7 @@ def max_pool(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
-        if not call.lowering.rules.scratch:  # type: ignore[attr-defined]
+        if not tensorflow(call).scratch or len(out.dims) > 4:
             call.give(0, call.emit("MaxPoolGrad", [x, y, dy], call.ins[0]))
             return
         assert dy.node is not None
