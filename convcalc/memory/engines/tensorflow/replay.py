@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from convcalc.memory.engines.tensorflow.bfc import BFC, rounded
 from convcalc.memory.timeline import Buffer, Timeline
 
-#: The first step writes the slots for the first time, the second finds their chunks; from the
-#: third on a step repeats.
-STEPS = 3
+#: The first step writes the slots for the first time, the second finds their chunks, and is what
+#: every further one is.
+STEPS = 2
 
 
 def drawn(buffer: Buffer) -> bool:
     """Whether it began as random numbers, scaled and shifted into tensors of their own."""
-    if buffer.kind == "inputs":
-        return buffer.layer != "labels"
-    return buffer.name.endswith(("kernel", "embeddings"))
+    return buffer.kind == "weights" and buffer.name.endswith(("kernel", "embeddings"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from convcalc.arithmetic import ceil_div, product
 from convcalc.memory.engines.tensorflow import kernels
-from convcalc.memory.engines.tensorflow.updates import UPDATES
+from convcalc.memory.engines.tensorflow.updates import SMALL, UPDATES
 from convcalc.memory.job import CROSS_ENTROPY, Job
 from convcalc.memory.lowering import Call, Lowering, Rules
 from convcalc.memory.program import Node, Size, Value
@@ -83,6 +83,8 @@ class TensorFlow(Rules):
 
     def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
         """The optimizer's operations run as soon as a gradient is there; nothing waits for all."""
+        if variable.size.fixed < SMALL:
+            return
         if lowering.job.mixed:
             wide = Value(variable.spec, lowering.job.variable_width, "gradients")
             lowering.program.add("Cast", [gradient], [wide], layer=layer, phase=lowering.phase)
@@ -357,47 +359,38 @@ def batch_norm(call: Call) -> None:
     wide = x
     if call.lowering.job.mixed:
         wide = widened(call, x)
+
+    def whole(
+        primitive: str, inputs: Sequence[Value], inplace: Sequence[int] = (), **how: Any
+    ) -> Value:
+        made = call.emit(primitive, inputs, spec, inplace=inplace, **how)
+        made.size = wide.size
+        return made
+
     mean = call.emit("Mean", [wide], count)
-    square = call.emit("SquaredDifference", [mean, wide], wide.spec)
-    square.size = wide.size
-    inv = call.emit("Rsqrt", [call.emit("Mean", [square], count), *reads], count)
-    scaled_x = call.emit("Mul", [inv, wide], spec, inplace=(1,))
-    scaled_x.size = wide.size
-    y = call.emit("AddV2", [scaled_x], spec, inplace=(0,))
-    y.size = wide.size
-    if wide is not x:
-        y = call.emit("Cast", [y], spec)
-    call.result(y)
+    inv = call.emit("Mean", [whole("SquaredDifference", [mean, wide]), *reads], count)
+    y = whole("Mul", [inv, wide], (1,))
+    call.result(y if wide is x else call.emit("Cast", [y], spec))
 
     @call.backward
     def gradient(dy: Value) -> None:
         if wide is not x:
             dy = widened(call, dy)
-
-        def whole(
-            primitive: str, inputs: Sequence[Value], inplace: Sequence[int] = (), **how: Any
-        ) -> Value:
-            made = call.emit(primitive, inputs, spec, inplace=inplace, **how)
-            made.size = wide.size
-            return made
-
         direct = whole("Mul", [dy, inv], (0,))
         weighed = whole("Mul", [wide, dy], (0, 1))
         beta = call.emit("Sum", [dy], count)
         if "beta" in call.w:
             call.give_weight("beta", beta)
-        first = whole("Tile", [call.emit("Mul", [beta, inv], count)])
+        first = whole("Tile", [beta, inv])
         gamma = call.emit("Sum", [weighed], count)
         if "gamma" in call.w:
             call.give_weight("gamma", gamma)
-        second = whole("Tile", [call.emit("RsqrtGrad", [gamma, inv, beta], count)])
+        second = whole("Tile", [gamma, inv, beta])
         assert second.node is not None
         centred = whole("Sub", [wide, mean], (0,), after=[second.node])
-        product_ = whole("Mul", [second, centred], (0, 1))
-        dx = whole("AddN", [direct, product_, first], (0, 1, 2))
-        if wide is not x:
-            dx = call.emit("Cast", [dx], spec)
-        call.give(0, dx)
+        inner = whole("Mul", [second, centred], (0, 1))
+        dx = whole("AddN", [direct, inner, first], (0, 1, 2))
+        call.give(0, dx if wide is x else call.emit("Cast", [dx], spec))
 
 
 def widened(call: Call, x: Value) -> Value:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from convcalc.memory.lowering import Lowering
-from convcalc.memory.program import Node, Size, Value
+from convcalc.memory.program import Node, Value
 
-#: Variables below so many bytes are updated by one operation that holds as much at once: nine of
-#: ten variables are biases and scales, a thousandth of the memory.
+#: Variables below so many bytes are updated without a trace: nine of ten variables are biases and
+#: scales, together a thousandth of the memory.
 SMALL = 1 << 16
 
 
@@ -54,32 +54,17 @@ class Emit:
         self.program.add("Assign", read, [], layer=self.layer, phase=self.phase)
 
 
-def at_once(emit: Emit, gradient: Value, held: int) -> bool:
-    """Whether a variable is small enough for one operation holding `held` times its size."""
-    if emit.variable.size.fixed >= SMALL:
-        return False
-    size = emit.variable.size
-    emit.program.add(
-        "Assign", [emit.variable, gradient], [], layer=emit.layer, phase=emit.phase,
-        scratch=[Size(held * size.fixed)] if held else [],
-    )  # fmt: skip
-    return True
-
-
 def nothing(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     """Gradients are computed and dropped."""
 
 
 def sgd(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     emit = Emit(lowering, variable, layer)
-    if not at_once(emit, gradient, 0):
-        emit.variable_takes(emit.op("Mul", [gradient], (0,)))
+    emit.variable_takes(emit.op("Mul", [gradient], (0,)))
 
 
 def momentum(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     emit = Emit(lowering, variable, layer)
-    if at_once(emit, gradient, 1):
-        return
     kept = emit.op("Mul", [])
     assert kept.node is not None
     assert gradient.node is not None
@@ -91,8 +76,6 @@ def momentum(lowering: Lowering, variable: Value, gradient: Value, layer: str) -
 def adam(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     """Both moments in turn, then their quotient: at most two tensors beside the gradient."""
     emit = Emit(lowering, variable, layer)
-    if at_once(emit, gradient, 2):
-        return
     first = emit.op("Sub", [gradient], (0,))
     second = emit.op("Square", [gradient], (0,))
     mean = emit.assign(emit.op("Mul", [first], (0,)), 0)
@@ -106,15 +89,12 @@ def adam(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> No
 def decayed(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     """AdamW: the variable is first made smaller, by an operation that waits for no gradient."""
     emit = Emit(lowering, variable, layer)
-    if variable.size.fixed >= SMALL:
-        emit.variable_takes(emit.op("Mul", []))
+    emit.variable_takes(emit.op("Mul", []))
     adam(lowering, variable, gradient, layer)
 
 
 def rmsprop(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     emit = Emit(lowering, variable, layer)
-    if at_once(emit, gradient, 2):
-        return
     step = emit.op("Mul", [gradient], (0,))
     square = emit.op("Square", [gradient], (0,))
     assert square.node is not None
