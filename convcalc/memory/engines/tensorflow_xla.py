@@ -18,7 +18,7 @@ regime = xla.regime
 
 def make(net: Network, job: Job, batch: int) -> Plan:
     """The plan for batches near `batch`."""
-    made = xla.compiled(net, job, batch)
+    made = xla.compiled(net, job, batch, tensorflow=True)
 
     def allocate(size: int) -> int:
         return handed_out(net, job, size, made.temporary(size))

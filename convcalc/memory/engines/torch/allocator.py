@@ -132,6 +132,6 @@ class Process:
             self.filling[near] = reserved(self.timeline, near) / max(self.timeline.peak(near), 1)
         slack = 0.0 if batch == near else self.FILLING
         peak, filled = self.timeline.peak(batch), self.filling[near]
-        least = max(peak, int(peak * (filled - slack)))
-        most = max(peak, int(peak * (filled + slack)))
+        least = max(peak, round(peak * (filled - slack)))
+        most = max(peak, round(peak * (filled + slack)))
         return least + CONTEXT[0] + WORKSPACE[0], most + CONTEXT[1] + WORKSPACE[1]

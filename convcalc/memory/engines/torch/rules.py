@@ -368,6 +368,84 @@ def group_norm(call: Call) -> None:
     normalized_back(call, "native_group_norm_backward", [x, *kept])
 
 
+@Eager.rule("rms_norm")
+def rms_norm(call: Call) -> None:
+    """On a GPU one kernel that keeps its input and an inverse root for each row."""
+    axes = call.operator.axes if isinstance(call.operator.axes, tuple) else (call.operator.axes,)
+    rows = with_ones(call.ins[0], axes)
+    if not low_of(call).gpu:
+        composed_rms_norm(call, rows)
+        return
+    y, root = call.value(call.ins[0]), stats(call, product(rows.dims), True)
+    call.node("_fused_rms_norm", [call.x[0], *call.w.values()], [y, root])
+    result(call, y)
+    normalized_back(call, "_fused_rms_norm_backward", [call.x[0], root])
+
+
+def with_ones(spec: TensorSpec, axes: Sequence[int]) -> TensorSpec:
+    """What is left of a tensor after a reduction that keeps the axes."""
+    gone = {axis_of(axis, len(spec.dims)) for axis in axes}
+    return spec._replace(shape=tuple(1 if i in gone else n for i, n in enumerate(spec.dims)))
+
+
+def composed_rms_norm(call: Call, rows: TensorSpec) -> None:
+    """The square's mean, its inverse root, and two products, each with its gradient."""
+    x, spec = call.x[0], call.ins[0]
+    square = call.emit("pow", [x], spec)
+    root = call.emit("rsqrt", [call.emit("mean", [square], rows), square], rows)
+    scaled = call.emit("mul", [x, root], spec)
+    gamma = call.w.get("gamma")
+    y = scaled if gamma is None else call.emit("mul", [scaled, gamma, x], spec)
+    if strided(call):
+        y = call.emit("clone", [y, x], spec)
+    result(call, y)
+
+    @call.backward
+    def gradient(dy: Value | None) -> None:
+        if dy is None:
+            return
+        if gamma is not None:
+            inner = call.emit("mul", [dy, gamma], spec)
+            if call.trains("gamma"):
+                whole = call.emit("mul", [dy, scaled], spec)
+                call.give_weight("gamma", call.weight_gradient("gamma", [whole, dy, scaled]))
+            dy = inner
+        direct = call.emit("mul", [dy, root], spec)
+        whole = call.emit("mul", [dy, x], spec)
+        back = call.emit("sum", [whole, dy, x, root], rows)
+        call.give(0, direct)
+        power = call.emit("pow", [root], rows)
+        half = call.emit("mul", [back], rows)
+        back = call.emit("mul", [half, power, back, root], rows)
+        spread = call.emit("div", [back], spec)
+        power = call.emit("pow", [x], spec)
+        twice = call.emit("mul", [power], spec)
+        call.give(0, call.emit("mul", [spread, twice, power, x], spec))
+
+
+@Eager.rule("unit_norm")
+def unit_norm(call: Call) -> None:
+    """F.normalize: a norm, its lower bound, and a quotient."""
+    x, spec = call.x[0], call.ins[0]
+    axes = call.operator.axis if isinstance(call.operator.axis, tuple) else (call.operator.axis,)
+    rows = with_ones(spec, axes)
+    norm = call.emit("linalg_vector_norm", [x], rows)
+    bound = call.emit("clamp_min", [norm], rows)
+    result(call, call.emit("div", [x, bound], spec), strides=strided(call))
+
+    @call.backward
+    def gradient(dy: Value | None) -> None:
+        if dy is None:
+            return
+        direct, back = quotient_back(call, dy, x, bound)
+        if direct is not None:
+            call.give(0, direct)
+        assert back is not None
+        back = call.emit("where", [call.emit("sum", [back], rows), norm], rows)
+        share = call.emit("div", [x, back], spec)
+        call.give(0, call.emit("mul", [share, back, norm, x], spec))
+
+
 @Eager.rule("scale")
 def scale(call: Call) -> None:
     """A product with a variable: the input is kept."""
@@ -389,18 +467,44 @@ def scale(call: Call) -> None:
 @Eager.rule("prelu")
 def prelu(call: Call) -> None:
     """The input is kept; the slopes' gradient is first as large as the input."""
-    x, alpha = call.x[0], call.w["alpha"]
+    x, alpha, spec = call.x[0], call.w["alpha"], call.ins[0]
+    channels = spec.dims[-1] if moved(call) or len(spec.dims) < 3 else spec.dims[1]
+    if [n for n in alpha.spec.dims if n != 1] not in ([], [channels]):
+        prelu_everywhere(call)
+        return
     result(call, call.emit("_prelu_kernel", [x, alpha], call.outs[0]), strides=strided(call))
 
     @call.backward
     def gradient(dy: Value | None) -> None:
         if dy is None:
             return
-        dx, whole = call.value(call.ins[0]), call.value(call.ins[0])
+        dx, whole = call.value(spec), call.value(spec)
         call.node("_prelu_kernel_backward", [dy, x, alpha], [dx, whole])
         if call.trains("alpha"):
-            call.give_weight("alpha", call.weight_gradient("alpha", [whole]))
+            call.give_weight("alpha", call.weight_gradient("alpha", [whole, dy, x]))
         call.give(0, dx)
+
+
+def prelu_everywhere(call: Call) -> None:
+    """Slopes of their own at each place: relu(x) - slope * relu(-x)."""
+    x, alpha, spec = call.x[0], call.w["alpha"], call.outs[0]
+    above = call.emit("relu", [x], spec)
+    below = call.emit("relu", [call.emit("neg", [x], spec)], spec)
+    part = call.emit("mul", [below, alpha], spec)
+    result(call, call.emit("sub", [above, part, x], spec), strides=strided(call))
+
+    @call.backward
+    def gradient(dy: Value | None) -> None:
+        if dy is None:
+            return
+        negative = call.emit("neg", [dy], spec)
+        inner = call.emit("mul", [negative, alpha], spec)
+        whole = call.emit("mul", [negative, below], spec)
+        if call.trains("alpha"):
+            call.give_weight("alpha", call.weight_gradient("alpha", [whole, negative, below]))
+        back = call.emit("threshold_backward", [inner, below], spec)
+        call.give(0, call.emit("neg", [back], spec))
+        call.give(0, call.emit("threshold_backward", [dy, above], spec))
 
 
 #: Functions whose gradient is made from their result, and those where it is from their input.
@@ -423,7 +527,6 @@ FROM_INPUT = {
     "hard_swish": ("hardswish", "hardswish_backward"),
     "hard_tanh": ("hardtanh", "hardtanh_backward"),
     "leaky_relu": ("leaky_relu", "leaky_relu_backward"),
-    "log_sigmoid": ("log_sigmoid_forward", "log_sigmoid_backward"),
     "mish": ("mish", "mish_backward"),
     "relu6": ("hardtanh", "hardtanh_backward"),
     "selu": ("elu", "elu_backward"),
@@ -445,6 +548,9 @@ def activation(call: Call) -> None:
     if name in ("softsign", "tanh_shrink", "squareplus"):
         composed(call, name)
         return
+    if name == "log_sigmoid":
+        log_sigmoid(call)
+        return
     if name not in FROM_RESULT and name not in FROM_INPUT:
         Eager.default(Eager(), call)
         return
@@ -454,29 +560,73 @@ def activation(call: Call) -> None:
     same_back(call, backward, [y if name in FROM_RESULT else call.x[0]])
 
 
+def log_sigmoid(call: Call) -> None:
+    """The input is kept, and on a CPU a buffer."""
+    made = [call.value(call.outs[0])]
+    if not low_of(call).gpu:
+        made.append(call.value(call.outs[0]))
+    call.node("log_sigmoid_forward", [call.x[0]], made)
+    result(call, made[0], strides=strided(call))
+    same_back(call, "log_sigmoid_backward", [call.x[0], *made[1:]])
+
+
 def composed(call: Call, name: str) -> None:
     """Activations that PyTorch makes of several operations."""
+    {"softsign": softsign, "tanh_shrink": tanh_shrink, "squareplus": squareplus}[name](call)
+
+
+def softsign(call: Call) -> None:
+    """x / (1 + |x|)"""
     x, spec = call.x[0], call.outs[0]
-    if name == "tanh_shrink":
-        inner = call.emit("tanh", [x], spec)
-        y = call.emit("sub", [x, inner], spec)
-        kept = [inner]
-    elif name == "softsign":
-        divisor = call.emit("add", [call.emit("abs", [x], spec)], spec)
-        y = call.emit("div", [x, divisor], spec)
-        kept = [x, divisor]
-    else:
-        root = call.emit("sqrt", [call.emit("add", [call.emit("mul", [x], spec)], spec)], spec)
-        y = call.emit("div", [call.emit("add", [x, root], spec)], spec)
-        kept = [x, root]
-    result(call, y, strides=strided(call))
+    divisor = call.emit("add", [call.emit("abs", [x], spec)], spec)
+    result(call, call.emit("div", [x, divisor], spec), strides=strided(call))
 
     @call.backward
     def gradient(dy: Value | None) -> None:
         if dy is None or not call.needs(0):
             return
-        parts = [call.emit("mul", [dy, *kept], spec), call.emit("mul", [dy, *kept], spec)]
-        call.give(0, call.emit("add", parts, spec))
+        up, down = quotient_back(call, dy, x, divisor)
+        assert up is not None
+        assert down is not None
+        call.give(0, up)
+        sign = call.emit("sgn", [x], spec)
+        call.give(0, call.emit("mul", [down, sign], spec))
+
+
+def tanh_shrink(call: Call) -> None:
+    """x - tanh(x)"""
+    x, spec = call.x[0], call.outs[0]
+    inner = call.emit("tanh", [x], spec)
+    result(call, call.emit("sub", [x, inner], spec), strides=strided(call))
+
+    @call.backward
+    def gradient(dy: Value | None) -> None:
+        if dy is None or not call.needs(0):
+            return
+        call.give(0, dy)
+        negative = call.emit("neg", [dy], spec)
+        call.give(0, call.emit("tanh_backward", [negative, inner], spec))
+
+
+def squareplus(call: Call) -> None:
+    """(x + sqrt(x x + 4)) / 2"""
+    x, spec = call.x[0], call.outs[0]
+    square = call.emit("mul", [x], spec)
+    root = call.emit("sqrt", [call.emit("add", [square], spec)], spec)
+    twice = call.emit("add", [x, root], spec)
+    result(call, call.emit("div", [twice, x], spec), strides=strided(call))
+
+    @call.backward
+    def gradient(dy: Value | None) -> None:
+        if dy is None or not call.needs(0):
+            return
+        half = call.emit("div", [dy], spec)
+        call.give(0, half)
+        double = call.emit("mul", [root], spec)
+        back = call.emit("div", [half, double, root], spec)
+        left, right = call.emit("mul", [back, x], spec), call.emit("mul", [back, x], spec)
+        call.give(0, left)
+        call.give(0, right)
 
 
 #: Functions of an element by their gradient's source; without one, nothing is kept.
@@ -771,7 +921,8 @@ def reduction(call: Call, kind: str) -> None:
             call.give(0, call.emit("mul", [share, count, mask, dy, x, y], spec))
         else:
             share = call.emit("div", [x, y], spec)
-            call.give(0, call.emit("mul", [dy, share, x, y], spec))
+            zero = call.emit("eq", [y], out._replace(dtype="bool"))
+            call.give(0, call.emit("mul", [dy, share, zero, x, y], spec))
 
 
 @Eager.rule("adaptive_pool")
@@ -818,7 +969,9 @@ def lp_pool(call: Call) -> None:
             return
         back = call.emit("mul", [dy, times, sign, lifted, mean], out)
         whole = call.emit("avg_pool_backward", [back, power], wide)
-        dx = call.emit("mul", [whole, x], wide)
+        again = call.emit("pow", [x], wide)
+        twice = call.emit("mul", [again], wide)
+        dx = call.emit("mul", [whole, twice, again, x], wide)
         if any(more):
             dx = call.emit("constant_pad_nd", [dx], spec)
         call.give(0, dx)
@@ -896,27 +1049,40 @@ def multiply(call: Call) -> None:
             dy = dleft
 
 
+def quotient_back(
+    call: Call, dy: Value, a: Value, b: Value, left: bool = True, right: bool = True
+) -> tuple[Value | None, Value | None]:
+    """The gradients of a / b, the divisor's first: it goes through four tensors."""
+    spec = call.outs[0]
+    down = up = None
+    if right:
+        share = call.emit("div", [a, b], spec)
+        again = call.emit("div", [share, b], spec)
+        negative = call.emit("neg", [dy], spec)
+        down = call.emit("mul", [negative, again, share], spec)
+    if left:
+        up = call.emit("div", [dy, b, a], spec)
+    return up, down
+
+
 @Eager.rule("divide")
 def divide(call: Call) -> None:
-    """Both are kept; the divisor's gradient goes through four tensors."""
-    spec = call.outs[0]
+    """Both are kept."""
     a, b = call.x
-    result(call, call.emit("div", [a, b], spec), strides=strided(call))
+    result(call, call.emit("div", [a, b], call.outs[0]), strides=strided(call))
 
     @call.backward
     def gradient(dy: Value | None) -> None:
         if dy is None:
             return
-        left = call.emit("div", [dy, b], spec) if call.needs(0) else None
-        right = None
-        if call.needs(1):
-            negative = call.emit("neg", [dy], spec)
-            share = call.emit("div", [call.emit("div", [a, b], spec), b], spec)
-            right = call.emit("mul", [negative, share, dy], spec)
-        if left is not None:
-            call.give(0, reduced_to(call, 0, left))
-        if right is not None:
-            call.give(1, reduced_to(call, 1, right))
+        up, down = quotient_back(call, dy, a, b, call.needs(0), call.needs(1))
+        if up is not None:
+            up = reduced_to(call, 0, up, dy, a, b)
+        if down is not None:
+            down = reduced_to(call, 1, down, dy, a, b)
+        for place, part in ((0, up), (1, down)):
+            if part is not None:
+                call.give(place, part)
 
 
 @Eager.rule("maximum", "minimum")

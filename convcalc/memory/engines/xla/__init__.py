@@ -62,10 +62,12 @@ def make(net: Network, job: Job, batch: int) -> Plan:
     return Plan(made.timeline, allocate, assumed=made.assumed)
 
 
-def compiled(net: Network, job: Job, batch: int) -> Compiled:
-    """A step as XLA compiles it for batches near `batch`."""
-    lowered = for_cpu if job.device == "cpu" else for_gpu
-    program, order, donated = lowered(net, job, batch)
+def compiled(net: Network, job: Job, batch: int, *, tensorflow: bool = False) -> Compiled:
+    """A step as XLA compiles it for batches near `batch`, asked by TensorFlow or by JAX."""
+    if job.device == "cpu":
+        program, order, donated = for_cpu(net, job, batch, tensorflow)
+    else:
+        program, order, donated = for_gpu(net, job, batch)
     timeline, block = in_one_block(walk(program, order), donated, order, batch)
     resting = Size(
         sum(buffer.size.fixed for buffer in timeline.buffers if buffer.start < 0),
@@ -89,9 +91,11 @@ def for_gpu(net: Network, job: Job, batch: int) -> tuple[Program, list[Node], Do
     return program, chosen(program, rules, batch), rules.donated
 
 
-def for_cpu(net: Network, job: Job, batch: int) -> tuple[Program, list[Node], Donated]:
+def for_cpu(
+    net: Network, job: Job, batch: int, tensorflow: bool
+) -> tuple[Program, list[Node], Donated]:
     """The same for a CPU, whose compiler fuses by rules and runs breadth-first."""
-    rules = CpuRules(batch)
+    rules = CpuRules(batch, tensorflow)
     program = Lowering(net, job, rules).run()
     if not job.training:
         rules.roots = [value.node for value in program.held if value.node is not None]

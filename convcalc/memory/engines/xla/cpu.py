@@ -30,8 +30,10 @@ RANDOM = "int32"
 class CpuRules(Rules):
     """XLA for one CPU, at one size of batch."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, tensorflow: bool) -> None:
         self.batch = batch
+        self.tensorflow = tensorflow
+        """TensorFlow asks for some operators in a way of its own."""
         self.kinds: dict[Node, Kind] = {}
         self.same: dict[tuple[Any, ...], Value] = {}
         """Fusible operations by what they compute: equal ones are one (HloCSE)."""
@@ -224,11 +226,19 @@ def product(call: Call) -> None:
     transposed = copied
     if needed and kind != "dense":
         transposed = here.run(Kind.MOVE, "transpose kernel", [copied], kernel.spec)
-    source = here.run(Kind.VIEW, "bitcast", [x], spec) if dot else x
+    dilated = known.tensorflow and kind == "conv" and batched(call)
+    source, made = x, out
+    if dot:
+        source = here.run(Kind.VIEW, "bitcast", [x], spec)
+    elif dilated:
+        spec, made = dilated
+        source = x = here.run(Kind.MOVE, "space to batch", [x], spec)
     read = transposed if kind == "conv_transpose" else copied
-    y = here.run(Kind.CALL, "dot" if dot or kind == "dense" else "conv", [source, read], out)
+    y = here.run(Kind.CALL, "dot" if dot or kind == "dense" else "conv", [source, read], made)
     if dot:
         y = here.run(Kind.VIEW, "bitcast", [y], out)
+    elif dilated:
+        y = here.run(Kind.MOVE, "batch to space", [y], out)
     if "bias" in call.w:
         y = here.ew("bias", [y, call.w["bias"]], out)
     call.result(y)
@@ -240,13 +250,19 @@ def product(call: Call) -> None:
         dw = None
         if needed:
             bias_gradient(here, dy)
+        if dilated:
+            dy = here.run(Kind.MOVE, "batch to space gradient", [dy], made)
         if trained and kind != "dense":
-            dw = kernel_gradient(here, x, dy)
+            dw = kernel_gradient(here, x, dy, spec, made)
         if needed:
             view = here.run(Kind.VIEW, "bitcast", [dy], out) if dot else dy
             read = copied if kind == "conv_transpose" else transposed
             dx = here.run(Kind.CALL, "input gradient", [view, read], spec)
-            call.give(0, here.run(Kind.VIEW, "bitcast", [dx], spec) if dot else dx)
+            if dot:
+                dx = here.run(Kind.VIEW, "bitcast", [dx], spec)
+            elif dilated:
+                dx = here.run(Kind.MOVE, "space to batch gradient", [dx], call.ins[0])
+            call.give(0, dx)
         if trained and dw is None:
             dw = here.run(Kind.CALL, "kernel gradient", [x, dy], kernel.spec)
         if not needed:
@@ -261,14 +277,35 @@ def bias_gradient(here: Here, dy: Value) -> None:
         here.variable("bias", here.small("bias gradient", [dy], here.call.w["bias"].spec))
 
 
-def kernel_gradient(here: Here, x: Value, dy: Value) -> Value:
+def batched(call: Call) -> tuple[TensorSpec, TensorSpec] | None:
+    """Input and output of a dilated convolution as TensorFlow runs it; None if it is not dilated.
+
+    `nn_ops.convolution_internal`: the gradient of a dilated convolution exists on GPUs only, so the
+    padded input is cut into d x d interleaved images, which are convolved without dilation.
+    """
+    slides = call.operator.slides(call.ins[0])
+    if all(slide.dilation == 1 for slide in slides):
+        return None
+    batch, *_, count = call.ins[0].dims
+    inner, outer = [], []
+    for slide in slides:
+        padded = slide.size + slide.before + slide.after
+        inner.append(ceil_div(padded, slide.dilation))
+        outer.append(inner[-1] - slide.kernel + 1)
+        batch *= slide.dilation
+    return (
+        call.ins[0]._replace(shape=(batch, *inner, count)),
+        call.outs[0]._replace(shape=(batch, *outer, call.outs[0].dims[-1])),
+    )
+
+
+def kernel_gradient(here: Here, x: Value, dy: Value, spec: TensorSpec, out: TensorSpec) -> Value:
     """A convolution of the transposed input with the transposed gradient.
 
     That of a depthwise kernel is computed for all pairs of channels, of which the diagonal is then
     cut out: both are full-size, k x k x C x C.
     """
     call, known = here.call, here.rules
-    spec, out = call.ins[0], call.outs[0]
     kernel = call.w["kernel"].spec
     if x not in known.transposed:
         known.transposed[x] = here.run(Kind.MOVE, "transpose input", [x], turned(spec))
@@ -435,7 +472,7 @@ def concat(call: Call) -> None:
 
 @CpuRules.rule("max_pool")
 def max_pool(call: Call) -> None:
-    """With four iotas of the input's size, from the step's start on, and indices of the output's.
+    """With an iota of the input's size for each axis, and as many indices of the output's size.
 
     The fifth reduction is never read: it is there since XLA removes no part of a tuple.
     """
@@ -444,19 +481,20 @@ def max_pool(call: Call) -> None:
     if not call.training or not call.needs(0):
         call.result(here.small("max", [x], out))
         return
+    # TensorFlow pools sequences as images of height one.
+    axes = max(len(spec.dims), 4) if here.rules.tensorflow else len(spec.dims)
     key = ("iota", spec)
     if key not in here.rules.sources:
         integers = spec._replace(dtype="int32")
         here.rules.sources[key] = [
-            here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(len(spec.dims))
+            here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(axes)
         ]
     iotas = here.rules.sources[key]
     call.result(here.small("max", [x], out))
     chosen = [
-        here.small(f"argmax {n}", [x, *iotas], out._replace(dtype="int32"))
-        for n in range(len(spec.dims) + 1)
+        here.small(f"argmax {n}", [x, *iotas], out._replace(dtype="int32")) for n in range(axes + 1)
     ]
-    wide = out._replace(shape=(*out.dims, len(spec.dims)), dtype="int32")
+    wide = out._replace(shape=(*out.dims, axes), dtype="int32")
     indices = here.small("indices", chosen[:-1], wide)
     assert chosen[-1].node is not None
     here.rules.roots.append(chosen[-1].node)

@@ -30,7 +30,10 @@ def into_donated(
     The memory of a variable that the step gives back updated is a buffer like any other between
     the last read of the old value and the write of the new one.
     """
-    order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, buffers[i].start))
+    order = sorted(
+        range(len(buffers)),
+        key=lambda i: (-buffers[i].size, buffers[i].start - buffers[i].end),
+    )
     rooms = [[place] for place in donated]
     inside, rest = [], []
     for i in order:
@@ -57,11 +60,11 @@ def into_donated(
 def packed(buffers: Sequence[Interval]) -> int:
     """The height of the block that holds all of them: the lower of two orders of placing.
 
-    ChooseBestHeapAlgorithm: by size, and by length of life.
+    ChooseBestHeapAlgorithm: by size, or by length of life; the other decides among equals.
     """
     large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
     return min(
-        best_fit(sorted(large, key=lambda b: (-b.size, b.start))),
+        best_fit(sorted(large, key=lambda b: (-b.size, b.start - b.end))),
         best_fit(sorted(large, key=lambda b: (b.start - b.end, -b.size))),
     )
 
