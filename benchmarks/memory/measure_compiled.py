@@ -111,18 +111,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", choices=("tune", "report"), action="append")
     parser.add_argument("--round", type=int, action="append", help="1 to 4; default: all")
-    parser.add_argument("--only", help="networks whose name contains this")
+    parser.add_argument("--only", action="append", help="these networks alone")
     parser.add_argument("--device", action="append", help="these targets alone")
     parser.add_argument("--minutes", type=float, default=1e9, help="start nothing after so many")
     parser.add_argument("--output", type=Path, default=HERE / "compiled.jsonl")
     options = parser.parse_args()
     started = time.monotonic()
-    # Read when jax is imported, which compiling does first.
     os.environ.update(compiled.environment(Request({}, "jax", "compiled")))
+    import jax  # reads the environment
+
     done = {records.identity(line) for line in records.read(options.output)}
     rounds = [number - 1 for number in options.round or range(1, len(ROUNDS) + 1)]
     for name, request in cases(options.set or ["tune", "report"], rounds):
-        if options.only and options.only not in name:
+        if options.only and name not in options.only:
             continue
         if options.device and request.device not in options.device:
             continue
@@ -138,7 +139,11 @@ def main() -> None:
         begun = time.monotonic()
         what = f"{name} {request.device} {request.mode} {request.optimizer} b{request.batch}"
         what += "" if request.dtype == "float32" else f" {request.dtype}"
-        found = compile_here(request)
+        try:
+            found = compile_here(request)
+        except jax.errors.JaxRuntimeError as error:
+            print(f"{what}: {' '.join(str(error).split())[:400]}", file=sys.stderr, flush=True)
+            continue
         line = records.record(name, request, found)
         records.append(options.output, line)
         done.add(records.identity(line))
