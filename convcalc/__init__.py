@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convcalc.network import Network
     from convcalc.readers.sizes import Input
-    from convcalc.report import Report
+    from convcalc.report import Device, FitReport, Report
 
 from convcalc.errors import ConvcalcError, MissingExtra, ModelError, ShapeError, UsageError
 from convcalc.readers import load
@@ -23,6 +23,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "analyze",
+    "devices",
+    "fit",
     "load",
     "load_source",
     "network_schema",
@@ -40,6 +42,31 @@ def analyze(network: Any, *, input: Input = None, **settings: Any) -> Report:
         ConvcalcError: the network cannot be read, or a setting makes no sense.
     """
     from convcalc.analysis.costs import analyze as run
+
+    return run(load(network, input=input), **settings)
+
+
+def devices(file: str | None = None) -> dict[str, Device]:
+    """The device catalogue by name, with the devices of a TOML file of yours.
+
+    Raises:
+        UsageError: the file cannot be read, or an entry is wrong.
+    """
+    from convcalc.planning.devices import devices as known
+
+    return known(file)
+
+
+def fit(network: Any, *, input: Input = None, **settings: Any) -> FitReport:
+    """The largest batch, or the largest input, that fits; `network` is anything that `load` takes.
+
+    Settings: memory, device, devices_file, mode, engine, dtype, optimizer, largest, batch, step;
+    see `convcalc.planning.fit.fit`.
+
+    Raises:
+        ConvcalcError: the network cannot be read, or a setting makes no sense.
+    """
+    from convcalc.planning.fit import fit as run
 
     return run(load(network, input=input), **settings)
 

@@ -242,3 +242,76 @@ class Report(Model):
     totals: Totals
     memory: Memory
     uncounted: list[Uncounted]
+
+
+@schema
+class Device(Model):
+    """An accelerator of the catalogue."""
+
+    name: str
+    title: str
+    kind: Literal["gpu", "tpu", "jetson"]
+    memory_bytes: int
+    """As it is sold."""
+    usable_bytes: int
+    """What the driver shows; a framework takes its reserve from that."""
+    capability: str | None
+    """NVIDIA's compute capability."""
+    bandwidth_gbs: float | None
+    """10^9 bytes a second."""
+    peak_tflops: dict[str, float]
+    """10^12 operations a second by dtype, dense."""
+    source: str
+
+
+@schema
+class Candidate(Model):
+    """One batch of inputs of one size, and what it needs."""
+
+    batch: int
+    inputs: dict[str, list[int]]
+    """Height, width, channels of each input."""
+    peak_bytes: int
+    """What the allocator will report, predicted."""
+    interval: tuple[int, int]
+    """Holds the measured peak nine times in ten."""
+    process_interval: tuple[int, int] | None
+    """What the device will show; null where that makes no sense."""
+
+
+@schema
+class Fitted(Model):
+    """What fits one budget in one mode; null where not even the smallest does."""
+
+    device: str | None
+    title: str
+    mode: str
+    memory_bytes: int
+    """The device's memory, or the budget."""
+    usable_bytes: int
+    """What is left for the allocator; on PyTorch for the whole process."""
+    safe: Candidate | None
+    """The largest whose upper bound fits."""
+    likely: Candidate | None
+    """The largest whose prediction fits."""
+    hopeful: Candidate | None
+    """The largest whose lower bound fits."""
+    note: str = ""
+
+
+@schema
+class FitReport(Model):
+    """The largest batch, or the largest input at a batch, for each budget."""
+
+    network: str
+    engine: str
+    dtype: str
+    optimizer: str
+    largest: Literal["batch", "input"]
+    fits: list[Fitted]
+    notes: list[str]
+
+    @property
+    def nothing_fits(self) -> bool:
+        """Whether no budget is large enough for anything."""
+        return all(row.likely is None for row in self.fits)

@@ -67,6 +67,20 @@ def choose(value: str, known: object, what: str) -> str:
     return value
 
 
+def engine_device(name: str) -> str:
+    """"gpu" or "cpu": what engines tell apart, for one of these or a name of the catalogue.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if name in DEVICES:
+        return name
+    from convcalc.planning.devices import find
+
+    find(name)
+    return "gpu"
+
+
 def parse_bytes(text: str) -> int:
     """Bytes of "8GiB", "500 MB" or "12000000".
 

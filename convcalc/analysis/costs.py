@@ -21,7 +21,7 @@ from convcalc.report import (
     Totals,
     Uncounted,
 )
-from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS, check_batch, choose
+from convcalc.settings import DTYPES, ENGINES, OPTIMIZERS, check_batch, choose, engine_device
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def analyze(
     width = DTYPES[choose(dtype, DTYPES, "dtype")]
     choose(optimizer, OPTIMIZERS, "optimizer")
     choose(engine, ENGINES, "engine")
-    choose(device, DEVICES, "device")
+    kind = engine_device(device)
 
     rows = net.once(add_up)
     counted = None if convention == "macs" else count_as(net, convention)
@@ -105,7 +105,7 @@ def analyze(
         from convcalc.memory.predict import predict_both
 
         memory.inference, memory.training, memory.notes = predict_both(
-            net, engine=engine, batch=batch, dtype=dtype, optimizer=optimizer, device=device
+            net, engine=engine, batch=batch, dtype=dtype, optimizer=optimizer, device=kind
         )
     return Report(
         status="partial" if uncounted else "complete",

@@ -9,8 +9,10 @@ import typer
 from convcalc.cli.analyze import analyze_command
 from convcalc.cli.compare import compare_command
 from convcalc.cli.conv import conv_command
+from convcalc.cli.devices import devices_command
 from convcalc.cli.export import export_command
 from convcalc.cli.filter import filter_command
+from convcalc.cli.fit import fit_command
 from convcalc.cli.memory import memory_command
 from convcalc.cli.verify import verify_command
 from convcalc.cli.zoo import zoo_command
@@ -24,8 +26,10 @@ app = typer.Typer(
 app.command("conv")(conv_command)
 app.command("analyze")(analyze_command)
 app.command("compare")(compare_command)
+app.command("devices")(devices_command)
 app.command("export")(export_command)
 app.command("filter")(filter_command)
+app.command("fit")(fit_command)
 app.command("memory")(memory_command)
 app.command("verify")(verify_command)
 app.command("zoo")(zoo_command)

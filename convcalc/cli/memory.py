@@ -47,21 +47,21 @@ def memory_command(
     from convcalc.memory.job import LOSSES, MODES
     from convcalc.memory.predict import job_for
     from convcalc.memory.profile import profile
-    from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS, choose
+    from convcalc.settings import DTYPES, ENGINES, OPTIMIZERS, choose, engine_device
 
     form = options.output_format(format, json)
     choose(mode, MODES, "mode")
     choose(dtype, DTYPES, "dtype")
     choose(optimizer, OPTIMIZERS, "optimizer")
-    choose(device, DEVICES, "device")
+    kind = engine_device(device)
     choose(engine, [*(name for name in ENGINES if name != "textbook"), "all"], "engine")
     if loss is not None:
         choose(loss, LOSSES, "loss")
     net = load(model, input=options.input_sizes(input))
     if engine == "all":
-        emit(side_by_side(net, batch, dtype, optimizer, device, form), output)
+        emit(side_by_side(net, batch, dtype, optimizer, kind, form), output)
         return
-    found = profile(net, engine, job_for(mode, dtype, optimizer, device, loss), batch)
+    found = profile(net, engine, job_for(mode, dtype, optimizer, kind, loss), batch)
     if plot is not None:
         draw(found, plot)
     if form == "json":

@@ -27,8 +27,10 @@ InputSize = Annotated[
 Batch = Annotated[int, typer.Option("--batch", "-b", help="Samples in a batch.")]
 Dtype = Annotated[str, typer.Option(help="float32, float16, bfloat16, float64, mixed_float16, ...")]
 Optimizer = Annotated[str, typer.Option(help="none, sgd, momentum, adam, ...")]
-Engine = Annotated[str, typer.Option(help="Whose memory: textbook, tensorflow, tensorflow-xla, torch, jax.")]
-Device = Annotated[str, typer.Option(help="gpu or cpu.")]
+Engine = Annotated[
+    str, typer.Option(help="Whose memory: textbook, tensorflow, tensorflow-xla, torch, jax.")
+]
+Device = Annotated[str, typer.Option(help="gpu, cpu, or a name of `convcalc devices`.")]
 Convention = Annotated[str, typer.Option(help="How to count flops: macs, fvcore, torchinfo, ...")]
 Format = Annotated[str | None, typer.Option("--format", "-f", help="table, json, csv or markdown.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
