@@ -43,8 +43,9 @@ def run(lowering: Lowering, batch: int, workers: int) -> History:
     walk = Steps(program, ROUND)
 
     def duration(node: Node) -> float:
-        moved = sum(value.size.at(batch) for value in (*node.inputs, *node.outputs))
-        return kernels.duration(node.primitive, moved, rules.products.get(node, 0) * batch)
+        operands = [*node.outputs, *(value for value in node.inputs if value.kind != "weights")]
+        largest = max((value.size.at(batch) for value in operands), default=0)
+        return kernels.passing(node.primitive, largest) + rules.products.get(node, 0) * batch
 
     execute(program, walk, workers if lowering.job.training else 1, duration)
     return walk.history()

@@ -44,29 +44,39 @@ def unfolded_for_input(
     return images * positions * window * width
 
 
-#: Bytes that an element-wise kernel moves in a nanosecond, and what starting any kernel takes.
+#: Bytes that a plain kernel's largest operand is passed over with in a nanosecond, and what
+#: starting any kernel takes.
 BYTES_PER_NS = 4.0
 START_NS = 4000.0
 
-#: Nanoseconds for a multiply-accumulate.
-PRODUCT_NS = {
-    "Conv": 0.025,
-    "Conv2DBackpropFilter": 0.035,
-    "Conv2DBackpropInput": 0.035,
-    "DepthwiseConv": 0.5,
+#: Bytes of other kernels.
+SPEED = {
+    "Tile": 8.0,
+    "MaxPool": 2.0,
+    "MaxPoolGrad": 0.6,
+    "Random": 1.0,
+    "Erfc": 1.0,
+    "Sigmoid": 2.0,
+    "SoftmaxCrossEntropy": 0.2,
+    "DepthwiseConv": 2.0,
     "DepthwiseBackpropFilter": 1.0,
-    "DepthwiseBackpropInput": 1.0,
-    "MatMul": 0.035,
+    "DepthwiseBackpropInput": 0.7,
 }
 
-#: How much slower than a plain element-wise kernel some are.
-SLOWNESS = {"MaxPoolGrad": 8.0, "MaxPool": 2.0, "Erfc": 4.0, "Sigmoid": 2.0, "Random": 4.0}
+
+def passing(primitive: str, largest: int) -> float:
+    """Nanoseconds for an operation whose largest operand has so many bytes."""
+    return START_NS + largest / SPEED.get(primitive, BYTES_PER_NS)
 
 
-def duration(primitive: str, moved: int, products: int) -> float:
-    """Nanoseconds for an operation that reads and writes `moved` bytes."""
-    return (
-        START_NS
-        + moved / BYTES_PER_NS * SLOWNESS.get(primitive, 1.0)
-        + products * PRODUCT_NS.get(primitive, 0.0)
-    )
+def multiplying(primitive: str, products: int, unfolded: int, kernel: int) -> float:
+    """Nanoseconds that the multiply-accumulates of one sample take on two cores.
+
+    The filter's gradient first writes all its unfolded images, the input's gradient packs the
+    kernel anew for each image.
+    """
+    if primitive == "Conv2DBackpropFilter":
+        return products * 0.02 + unfolded * 0.4
+    if primitive == "Conv2DBackpropInput":
+        return products * 0.024 + unfolded * 0.05 + kernel * 0.6
+    return products * (0.033 if primitive == "MatMul" else 0.025)

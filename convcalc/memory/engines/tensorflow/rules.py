@@ -37,8 +37,8 @@ class TensorFlow(Rules):
     def __init__(self, job: Job, one_image: bool) -> None:
         self.scratch = job.device == "cpu"
         self.one_image = one_image
-        self.products: dict[Node, int] = {}
-        """Multiply-accumulates of the operations that have any, for one sample."""
+        self.products: dict[Node, float] = {}
+        """Nanoseconds that the products of an operation take for one sample."""
         self.convolutions = 0
         """Products with a gradient of their input so far."""
 
@@ -120,10 +120,12 @@ def scratch(call: Call, *sizes: Size) -> tuple[Size, ...]:
     return sizes if tensorflow(call).scratch else ()
 
 
-def counted(call: Call, value: Value, products: int) -> Value:
-    """Note how many multiply-accumulates make a tensor."""
+def timed(call: Call, value: Value, macs: int, unfolded: int = 0) -> Value:
+    """Note how long the multiply-accumulates of an operation take."""
     assert value.node is not None
-    tensorflow(call).products[value.node] = products
+    kernel = call.w["kernel"].size.fixed if "kernel" in call.w else 0
+    spent = kernels.multiplying(value.node.primitive, macs, unfolded, kernel)
+    tensorflow(call).products[value.node] = spent
     return value
 
 
@@ -227,7 +229,10 @@ def conv(call: Call) -> None:
     if seen.folded:
         x = call.emit("SpaceToBatchND", [x], seen.inner)
     name = "DepthwiseConv" if depthwise else "Conv"
-    y = counted(call, call.emit(name, [x, kernel, call.w.get("bias")], seen.outer), macs)
+    y = call.emit(name, [x, kernel, call.w.get("bias")], seen.outer)
+    unfolded = seen.outer.elements // seen.filters * seen.window * width
+    if not depthwise:
+        timed(call, y, macs)
     if seen.folded:
         y = call.emit("BatchToSpaceND", [y], call.outs[0])
     call.result(y)
@@ -256,14 +261,17 @@ def conv(call: Call) -> None:
             if call.trains("kernel"):
                 dw = call.weight_gradient("kernel", [x, inner], scratch=filter_scratch())
                 named(dw, "DepthwiseBackpropFilter" if depthwise else "Conv2DBackpropFilter")
-                call.give_weight("kernel", counted(call, dw, macs))
+                if not depthwise:
+                    timed(call, dw, macs, unfolded)
+                call.give_weight("kernel", dw)
 
         def to_input() -> None:
             if not call.needs(0):
                 return
             name = "DepthwiseBackpropInput" if depthwise else "Conv2DBackpropInput"
             dx = call.emit(name, [kernel, inner], seen.inner, scratch=input_scratch())
-            counted(call, dx, macs)
+            if not depthwise:
+                timed(call, dx, macs, unfolded)
             call.give(0, call.emit("BatchToSpaceND", [dx], call.ins[0]) if seen.folded else dx)
 
         in_order(first, to_filter, lambda: give_bias(call, dy), to_input)
@@ -282,7 +290,7 @@ def conv_transpose(call: Call) -> None:
     whole = kernels.unfolded_for_input(positions, window, deep, width, rules.one_image)
     made = [kernel, x, call.w.get("bias")]
     y = call.emit("Conv2DBackpropInput", made, call.outs[0], scratch=scratch(call, Size(whole)))
-    call.result(counted(call, y, macs))
+    call.result(timed(call, y, macs))
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -290,10 +298,10 @@ def conv_transpose(call: Call) -> None:
             unfolded = kernels.unfolded_for_filter(positions, window, deep, width)
             dw = call.weight_gradient("kernel", [dy, x], scratch=scratch(call, Size(unfolded)))
             named(dw, "Conv2DBackpropFilter")
-            call.give_weight("kernel", counted(call, dw, macs))
+            call.give_weight("kernel", timed(call, dw, macs))
         give_bias(call, dy)
         if call.needs(0):
-            call.give(0, counted(call, call.emit("Conv", [dy, kernel], call.ins[0]), macs))
+            call.give(0, timed(call, call.emit("Conv", [dy, kernel], call.ins[0]), macs))
 
 
 @rule("dense")
@@ -302,7 +310,7 @@ def dense(call: Call) -> None:
     x, kernel = call.x[0], weight(call, "kernel")
     macs = call.operator.macs(call.ins, call.outs)
     y = call.emit("MatMul", [x, kernel, call.w.get("bias")], call.outs[0])
-    call.result(counted(call, y, macs))
+    call.result(timed(call, y, macs))
     first = is_first(call)
 
     @call.backward
@@ -310,12 +318,13 @@ def dense(call: Call) -> None:
         def to_kernel() -> None:
             if call.trains("kernel"):
                 dw = call.weight_gradient("kernel", [x, dy])
-                call.give_weight("kernel", counted(call, dw, macs))
+                named(dw, "MatMul")
+                call.give_weight("kernel", timed(call, dw, macs))
 
         def to_input() -> None:
             if call.needs(0):
                 dx = call.emit("MatMul", [dy, kernel], call.ins[0])
-                call.give(0, counted(call, dx, macs))
+                call.give(0, timed(call, dx, macs))
 
         in_order(first, to_kernel, lambda: give_bias(call, dy), to_input)
 
@@ -325,7 +334,7 @@ def matmul(call: Call) -> None:
     """A product of two tensors keeps both."""
     a, b = call.x
     y = call.emit("MatMul", [a, b], call.outs[0])
-    call.result(counted(call, y, call.operator.macs(call.ins, call.outs)))
+    call.result(timed(call, y, call.operator.macs(call.ins, call.outs)))
 
     @call.backward
     def gradient(dy: Value) -> None:
