@@ -39,6 +39,8 @@ class TensorFlow(Rules):
         self.one_image = one_image
         self.products: dict[Node, float] = {}
         """Nanoseconds that the products of an operation take for one sample."""
+        self.made: dict[tuple[Any, ...], Value] = {}
+        """What operations that grappler merges have made, see `once`."""
         self.convolutions = 0
         """Products with a gradient of their input so far."""
 
@@ -127,6 +129,19 @@ def timed(call: Call, value: Value, macs: int, unfolded: int = 0) -> Value:
     spent = kernels.multiplying(value.node.primitive, macs, unfolded, kernel)
     tensorflow(call).products[value.node] = spent
     return value
+
+
+def once(call: Call, primitive: str, spec: TensorSpec, inplace: Sequence[int] = ()) -> Value:
+    """An operation without variables on the first input; the one made before if it is the same.
+
+    Grappler merges identical operations (`common_subgraph_elimination.cc`): NASNet's cells apply a
+    ReLU to the same tensor again and again.
+    """
+    made = tensorflow(call).made
+    key = (primitive, call.x[0], call.operator)
+    if key not in made:
+        made[key] = call.emit(primitive, call.x[:1], spec, inplace=inplace)
+    return made[key]
 
 
 def give_bias(call: Call, dy: Value) -> None:
@@ -521,7 +536,7 @@ def alias(call: Call, x: Value, spec: TensorSpec) -> None:
 
 
 def from_output(call: Call, x: Value, spec: TensorSpec) -> None:
-    y = call.emit("Relu", [x], spec, inplace=(0,))
+    y = once(call, "Relu", spec, (0,))
     call.result(y)
 
     @call.backward
@@ -530,7 +545,7 @@ def from_output(call: Call, x: Value, spec: TensorSpec) -> None:
 
 
 def from_input(call: Call, x: Value, spec: TensorSpec) -> None:
-    call.result(call.emit("LeakyRelu", [x], spec, inplace=(0,)))
+    call.result(once(call, "LeakyRelu", spec, (0,)))
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -790,7 +805,7 @@ def max_pool(call: Call) -> None:
     """The gradient keeps input and output; its kernel takes the output's place for a copy, and
     eight bytes an output element for the places of the maxima."""
     x, out = call.x[0], call.outs[0]
-    y = call.emit("MaxPool", [x], out)
+    y = once(call, "MaxPool", out)
     call.result(y)
 
     @call.backward
@@ -807,7 +822,7 @@ def max_pool(call: Call) -> None:
 
 @rule("average_pool", "adaptive_pool")
 def average_pool(call: Call) -> None:
-    call.result(call.emit("AvgPool", call.x, call.outs[0]))
+    call.result(once(call, "AvgPool", call.outs[0]))
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -844,7 +859,7 @@ def reduction(call: Call, kind: str) -> None:
 
 @rule("pad", "crop", "slice")
 def pad(call: Call) -> None:
-    call.result(call.emit("Pad", call.x, call.outs[0]))
+    call.result(once(call, "Pad", call.outs[0]))
 
     @call.backward
     def gradient(dy: Value) -> None:
