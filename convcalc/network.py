@@ -42,6 +42,8 @@ class Op:
     """Ops with the same key share their variables, which are counted once."""
     trainable: bool = True
     """False freezes the op's variables."""
+    dtypes: tuple[str, ...] = ()
+    """Element types of its variables, in their order, where they are not the network's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer", self.layer or self.name)
@@ -201,6 +203,8 @@ def infer(
         try:
             outputs = kind.outputs(*specs)
             variables = kind.params(*specs)
+            if op.dtypes:
+                variables = retyped(variables, op.dtypes)
             for spec in outputs:
                 check_size(spec, "the output")
             for param in variables:
@@ -222,6 +226,18 @@ def infer(
         for index, spec in enumerate(outputs):
             tensors[op.output(index)] = spec
     return tensors, results, params
+
+
+def retyped(variables: Sequence[Param], dtypes: Sequence[str]) -> tuple[Param, ...]:
+    """Variables with element types of their own.
+
+    Raises:
+        ShapeError: they are not as many.
+    """
+    if len(variables) != len(dtypes):
+        raise ShapeError(f"{len(dtypes)} dtypes do not fit its {len(variables)} variables")
+    pairs = zip(variables, dtypes, strict=True)
+    return tuple(param._replace(dtype=dtype) for param, dtype in pairs)
 
 
 def same(a: Sequence[Param], b: Sequence[Param]) -> bool:

@@ -1,8 +1,8 @@
 """ONNX files: only the structure is read, no weights and nothing outside the file.
 
 The modules beside this one: `onnx_wire` reads the file, `onnx_inline` unfolds functions,
-`onnx_fold` computes small constants, `onnx_ops`, `onnx_layers` and `onnx_shapes` hold the rules of
-the operators, `onnx_build` makes the network.
+`onnx_fold` computes small constants, `onnx_ops`, `onnx_layers`, `onnx_recurrent` and `onnx_shapes`
+hold the rules of the operators, `onnx_build` makes the network.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from convcalc.readers.onnx_wire import Graph, Node, Value, read_model
 from convcalc.tensors import TensorSpec
 
 # Their rules register themselves.
+from convcalc.readers import onnx_recurrent as _recurrent  # noqa: F401  isort: skip
 from convcalc.readers import onnx_shapes as _shapes  # noqa: F401  isort: skip
 
 Sizes = tuple[int, ...]

@@ -258,7 +258,9 @@ class GraphBuilder:
         own = self.layer if self.layer not in self.names else f"{self.layer}/{operator.type}"
         name = self.fresh(own, self.names)
         key = self.claim(weights, operator, specs, name) if weights else name
-        op = Op(name, operator, names, self.layer, self.layer_type, key)
+        dtypes = tuple(map(self.stored_as, weights))
+        dtypes = dtypes if any(dtype != "float" for dtype in dtypes) else ()
+        op = Op(name, operator, names, self.layer, self.layer_type, key, not dtypes, dtypes)
         self.ops.append(op)
         return [Edge(spec, op.output(i)) for i, spec in enumerate(outputs)]
 
@@ -316,6 +318,18 @@ class GraphBuilder:
         own = (" ".join(edge.root for edge in weights), kind)
         return len({self.uses[edge.root] for edge in weights}) > 1 or any(
             self.claims.get(edge.root, own) != own for edge in weights
+        )
+
+    def stored_as(self, edge: Edge) -> str:
+        """The element type in which the file has a variable; quantized ones are not trained."""
+        stored = self.initializers.get(edge.root)
+        return edge.spec.dtype if stored is None else dtype_of(stored.data_type)
+
+    def shared(self, weights: Sequence[Edge]) -> bool:
+        """Whether an op has some of these variables already, or other nodes read them."""
+        return any(
+            edge.root in self.claims or (edge.made is None and self.uses[edge.root] > 1)
+            for edge in weights
         )
 
     def claim(

@@ -21,12 +21,15 @@ WEIGHT_SLOTS = {
     "ConvInteger": (1,),
     "ConvTranspose": (1, 2),
     "Gemm": (1, 2),
+    "GRU": (1, 2, 3),
     "GroupNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
+    "LSTM": (1, 2, 3),
     "LayerNormalization": (1, 2),
     "PRelu": (1,),
     "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8),
     "RMSNormalization": (1,),
+    "RNN": (1, 2, 3),
 }
 
 

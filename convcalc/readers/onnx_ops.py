@@ -91,6 +91,8 @@ class Builder(Protocol):
 
     def torn(self, weights: Sequence[Edge], kind: str) -> bool: ...
 
+    def shared(self, weights: Sequence[Edge]) -> bool: ...
+
 
 class Use:
     """A node as its rule sees it."""

@@ -9,9 +9,9 @@
       - dense: {units: 10, activation: softmax}
 
 A layer is an operator's name with its attributes, or with its first one alone.  It reads the layer
-before it unless `from` names others.  `name`, `layer`, `layer_type`, `weights` and `trainable` are
-the fields of `convcalc.network.Op`.  Sizes are height, width, channels, without the batch; an
-input whose first axis is not the batch of one says so: {shape: [7, 1, 64], batch_axis: 1}.
+before it unless `from` names others.  `name`, `layer`, `layer_type`, `weights`, `trainable` and
+`dtypes` are the fields of `convcalc.network.Op`.  Sizes are height, width, channels, without the
+batch; an input whose first axis is not the batch says so: {shape: [7, 1, 64], batch_axis: 1}.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMAT = 1
 MAX_LAYERS = 100_000
 NETWORK_KEYS = ("convcalc", "name", "layout", "input", "inputs", "layers", "outputs")
 INPUT_KEYS = ("shape", "dtype", "batch_axis")
-LAYER_KEYS = ("name", "from", "layer", "layer_type", "weights", "trainable")
+LAYER_KEYS = ("name", "from", "layer", "layer_type", "weights", "trainable", "dtypes")
 
 
 def matches(config: Mapping[str, Any]) -> bool:
@@ -146,6 +146,9 @@ def read_layer(entry: Any, number: int, previous: str, taken: Names) -> list[Op]
     trainable = entry.get("trainable", True)
     if not isinstance(trainable, bool):
         raise ModelError(f"{where} ('{name}'): 'trainable' must be true or false")
+    dtypes = entry.get("dtypes", [])
+    if not isinstance(dtypes, list) or not all(d in ("float", *DTYPE_BYTES) for d in dtypes):
+        raise ModelError(f"{where} ('{name}'): 'dtypes' must be a list of element types")
     try:
         steps = expand(kind, entry[kinds[0]])
     except ModelError as error:
@@ -160,7 +163,10 @@ def read_layer(entry: Any, number: int, previous: str, taken: Names) -> list[Op]
         last = index == len(steps) - 1
         own = name if last else f"{name}/{suffix}"
         shared = f"{weights}/{suffix}" if weights and not last else weights
-        ops.append(Op(own, operator, tuple(sources), layer, layer_type, shared, trainable))
+        # Shorthands are written by hand, and dtypes for what has one operator.
+        own_types = tuple(dtypes) if len(steps) == 1 else ()
+        made = Op(own, operator, tuple(sources), layer, layer_type, shared, trainable, own_types)
+        ops.append(made)
         sources = [own]
     return ops
 
@@ -215,6 +221,8 @@ def write_spec(net: Network) -> dict[str, Any]:
             entry["weights"] = op.weights
         if not op.trainable:
             entry["trainable"] = False
+        if op.dtypes:
+            entry["dtypes"] = list(op.dtypes)
         layers.append(entry)
         previous = op.name
     spec: dict[str, Any] = {"convcalc": FORMAT, "name": net.name}
@@ -272,6 +280,7 @@ def json_schema() -> dict[str, Any]:
     }
     layer_fields: dict[str, Any] = {key: {"type": "string"} for key in LAYER_KEYS}
     layer_fields["trainable"] = {"type": "boolean"}
+    layer_fields["dtypes"] = {"type": "array", "items": {"enum": ["float", *DTYPE_BYTES]}}
     layer_fields["from"] = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
     }

@@ -319,12 +319,56 @@ def test_quantized_networks_count_as_the_plain_one(tmp_path: Path) -> None:
     floats = [weight("w", (4, 3, 3, 3)), weight("b", (4,))]
     integers = [weight("w", (4, 3, 3, 3), 3), weight("b", (4,), 6)]
     for nodes, stored in ((plain, floats), (qdq, integers), (linear, integers)):
-        report = analyze(net_of(tmp_path, nodes, x, ["y"], [*stored, *scale]))
+        net = net_of(tmp_path, nodes, x, ["y"], [*stored, *scale])
+        report = analyze(net)
         assert (report.totals.params, report.totals.macs) == (112, 108 * 36)
+        assert report.totals.trainable_params == (112 if stored is floats else 0)
+    assert [param.dtype for param in net.params["y"]] == ["int8", "int32"]
     whole = [helper.make_node("ConvInteger", ["x", "w"], ["y"])]
     net = net_of(tmp_path, whole, [value("x", [1, 3, 8, 8], 2)], ["y"], integers)
     assert net.tensors[net.outputs[0]].dtype == "int32"
     assert analyze(net).totals.macs == 108 * 36
+
+
+@pytest.mark.parametrize("way", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_recurrent_layers(kind: str, way: str, tmp_path: Path) -> None:
+    """Cells of 5 units on 7 steps of 3 features: each gate has two matrices and two biases."""
+    gates, sides = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind], 2 if way == "bidirectional" else 1
+    names = ["y", "h", "c"] if kind == "LSTM" else ["y", "h"]
+    stored = [
+        weight("w", (sides, gates * 5, 3)),
+        weight("r", (sides, gates * 5, 5)),
+        weight("b", (sides, 2 * gates * 5)),
+    ]
+    first = numpy_helper.from_array(np.zeros((sides, 1, 5), "float32"), "zeros")
+    node = helper.make_node(
+        kind, ["x", "w", "r", "b", "", "zeros"], names, hidden_size=5, direction=way
+    )
+    net = net_of(tmp_path, [node], [value("x", [7, 1, 3])], names, [*stored, first])
+    assert [shape(net, i) for i in range(len(names))] == [
+        (7, sides, 1, 5), *((sides, 1, 5) for _ in names[1:])
+    ]  # fmt: skip
+    report = analyze(net)
+    assert (report.status, len(report.layers)) == ("complete", 1)
+    assert report.totals.params == sides * gates * 5 * (3 + 5 + 2)
+    assert report.totals.macs == sides * 7 * gates * 5 * (3 + 5)
+
+    # With the batch in front, weights that another node reads too, and without a bias.
+    twice = [
+        helper.make_node(kind, ["x", "w", "r"], [f"y{i}"], direction=way, layout=1)
+        for i in range(2)
+    ]
+    net = net_of(tmp_path, twice, [value("x", [1, 7, 3])], ["y0", "y1"], stored[:2])
+    report = analyze(net)
+    assert report.totals.params == sides * gates * 5 * (3 + 5)
+    if sides == 1:
+        assert (shape(net), report.totals.macs) == ((1, 7, 1, 5), 2 * 7 * gates * 5 * (3 + 5))
+    else:
+        assert {gap.op for gap in report.uncounted} == {kind}
+    with pytest.raises(ModelError, match=r"its weights of 1x5x3 do not fit"):
+        net_of(tmp_path, [node], [value("x", [7, 1, 4])], names, [weight("w", (1, 5, 3)),
+               *stored[1:], first])  # fmt: skip
 
 
 def test_weights_may_be_missing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from convcalc.errors import ModelError
 from convcalc.network import Network, Op, infer
 from convcalc.ops import activation as act
 from convcalc.ops import convolution as conv
-from convcalc.ops import linear, merge, opaque, pooling
+from convcalc.ops import linear, merge, opaque, pooling, recurrent
 from convcalc.ops import normalization as norm
 from convcalc.ops import shape as shapes
 from convcalc.ops.base import Operator, suggestion
@@ -181,6 +181,9 @@ class Module(Thing):
         return self.world.called(self, args, kwargs, run)
 
     def apply(self, args: list[Any], kwargs: dict[str, Any], run: Run) -> Any:
+        layers = self.settings.get("num_layers")
+        if type(layers) is int:
+            run.step(20 * max(layers, 0))  # each is as much work as a module
         return self.world.leaf(self, args)
 
 
@@ -426,6 +429,8 @@ class TorchWorld:
         self.label: tuple[str, str, bool] | None = None
         self.hints: list[tuple[Any, tuple[int, ...]]] = []
         self.results: dict[tuple[int, tuple[int, ...]], Any] = {}
+        self.spare: set[str] = set()
+        """Ops that are dropped again if nothing reads them."""
         self.plain_base = TorchBase(self, False)
         self.sequential_base = TorchBase(self, True)
 
@@ -804,7 +809,9 @@ class TorchWorld:
             raise ModelError("the model's forward gives no tensor of the network")
         if not trace.ops:
             raise ModelError("the model has no layers")
-        return Network(name, tuple(trace.ops), {"input": spec}, tuple(outputs), "channels_first")
+        read = {source for op in trace.ops for source in op.inputs} | set(outputs)
+        ops = tuple(op for op in trace.ops if op.name in read or op.name not in self.spare)
+        return Network(name, ops, {"input": spec}, tuple(outputs), "channels_first")
 
     def input_size(self, root: Any, size: tuple[int, ...] | None) -> tuple[int, ...]:
         """Channels, then space, of the model's input."""
@@ -1144,12 +1151,39 @@ def attention(c: Call) -> Any:
     return (c.emit(operator, [query, value, key]), Ignored("attention weights"))
 
 
-def recurrent(c: Call) -> Any:
-    """PyTorch's cells have two biases and several layers: kept by name, not counted."""
-    width = c.get("hidden_size") * (2 if c.get("bidirectional") else 1)
-    shape = (*c.x.shape[1:-1], width)
-    state = Ignored(f"the state of nn.{c.type}")
-    return (c.emit(opaque.Opaque(c.type, (shape,))), state)
+def recurrence(c: Call) -> Any:
+    """One op for each layer and direction; first states are zero or do not matter."""
+    cell = {"LSTM": "lstm", "GRU": "gru", "RNN": "simple"}[c.type]
+    units, layers, bias = c.get("hidden_size"), c.get("num_layers"), c.get("bias")
+    directions = ("", "_reverse") if c.get("bidirectional") else ("",)
+    if type(layers) is not int or layers < 1:
+        raise ModelError(f"num_layers of {c.type} is a positive integer, not {plain.shown(layers)}")
+    if len(c.x.shape) != 3:
+        raise ModelError(f"{c.type} takes inputs of 3 axes (batch, time, features), not {c.x.spec}")
+    c.expect("input_size", 2)
+    if c.settings.get("proj_size"):
+        raise ModelError(f"{c.type} with proj_size is not supported")
+    x = c.x if c.get("batch_first") else c.emit(shapes.Permute((1, 0, 2)), [c.x], "permute")
+    batch, steps, _ = x.shape
+    backward = shapes.Slice(1, steps, steps - 1, -1)
+    for layer in range(layers):
+        found = []
+        for direction in directions:
+            suffix = f"l{layer}{direction}"
+            source = c.emit(backward, [x], f"{suffix}/turn") if direction else x
+            operator = recurrent.Recurrent(cell, units, sequences=True, bias=bias, second_bias=bias)
+            made = c.emit(operator, [source], suffix)
+            found.append(c.emit(backward, [made], f"{suffix}/back") if direction else made)
+        x = c.emit(merge.Concat(-1), found, f"l{layer}/concat") if len(found) > 1 else made
+        if c.get("dropout") and layer < layers - 1:
+            x = c.emit(act.Dropout(c.get("dropout")), [x], f"l{layer}/dropout")
+    # (layers and directions, batch, units); dropped again if nothing reads them.
+    last = shapes.Gather((layers * len(directions), batch, units), 1)
+    states = tuple(c.emit(last, [x], f"state_{i}") for i in range(recurrent.STATES[cell]))
+    c.world.spare.update(state.name for state in states)
+    if not c.get("batch_first"):
+        x = c.emit(shapes.Permute((1, 0, 2)), [x], "permute_back")
+    return (x, states if cell == "lstm" else states[0])
 
 
 RULES: dict[str, Rule] = {
@@ -1190,7 +1224,7 @@ RULES: dict[str, Rule] = {
     },
     "Embedding": embedding,
     "MultiheadAttention": attention,
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrence),
 }
 
 

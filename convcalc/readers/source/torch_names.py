@@ -13,9 +13,8 @@ NORM = "eps=0 momentum=0 affine=True track_running_stats=True"
 INSTANCE = "eps=0 momentum=0 affine=False track_running_stats=False"
 MAX = "kernel_size stride=None padding=0 dilation=1 return_indices=False ceil_mode=False"
 AVERAGE = "kernel_size stride=None padding=0 ceil_mode=False count_include_pad=True"
-RECURRENT = (
-    "input_size hidden_size num_layers=1 bias=True batch_first=False dropout=0 bidirectional=False"
-)
+CELL = "bias=True batch_first=False dropout=0 bidirectional=False"
+RECURRENT = f"input_size hidden_size num_layers=1 {CELL}"
 RANKS = (1, 2, 3)
 
 #: Module -> its arguments in order, with the defaults that shapes and counts depend on.
@@ -75,9 +74,9 @@ MODULES: dict[str, str] = {
         "embed_dim num_heads dropout=0 bias=True add_bias_kv=False add_zero_attn=False kdim=None "
         "vdim=None batch_first=False"
     ),
-    "LSTM": RECURRENT,
+    "LSTM": f"{RECURRENT} proj_size=0",
     "GRU": RECURRENT,
-    "RNN": RECURRENT,
+    "RNN": f"input_size hidden_size num_layers=1 nonlinearity=tanh {CELL}",
 }
 
 #: Activations -> Keras' names for them, which our operator has.
