@@ -8,7 +8,7 @@ came before, so this module replays it: the variables' initializers, a batch, th
 from __future__ import annotations
 
 from convcalc.memory.engines import Plan, xla
-from convcalc.memory.engines.tensorflow.bfc import BFC, rounded
+from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND
 from convcalc.memory.job import Job
 from convcalc.network import Network
 from convcalc.tensors import DTYPE_BYTES
@@ -63,7 +63,12 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     bfc.peak = bfc.used
     bfc.take(block)
     # The executor's argument and result tables.
-    return bfc.peak + 2 * rounded(1)
+    return bfc.peak + 2 * ROUND
+
+
+def rounded(size: int) -> int:
+    """What a request of `size` bytes takes at least."""
+    return max(ROUND, -(-size // ROUND) * ROUND)
 
 
 def place(bfc: BFC, size: int, random: bool) -> None:
