@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convcalc.cli import options
+
+if TYPE_CHECKING:
+    from convcalc.analysis.comparison import Comparison
 
 
 def compare_command(
@@ -29,9 +32,7 @@ def compare_command(
     """Two models, or two settings of one, side by side."""
     from convcalc import analyze
     from convcalc.analysis.comparison import compare
-    from convcalc.cli.render import cell
-    from convcalc.cli.tables import Column, as_csv, as_markdown, as_table, emit
-    from convcalc.settings import format_bytes, format_count
+    from convcalc.cli.tables import emit
 
     form = options.output_format(format, json)
     result = compare(
@@ -46,6 +47,15 @@ def compare_command(
     if form == "json":
         emit(result.model_dump_json(indent=2), output)
         return
+    emit(as_text(result, form, layers), output)
+
+
+def as_text(result: Comparison, form: str, layers: bool) -> str:
+    """The totals side by side, and the layers that differ if these are asked for."""
+    from convcalc.cli.render import cell
+    from convcalc.cli.tables import Column, as_csv, as_markdown, as_table
+    from convcalc.settings import format_bytes, format_count
+
     write = {"csv": as_csv, "markdown": as_markdown, "table": as_table}[form]
     rows = []
     for row in result.totals:
@@ -70,4 +80,4 @@ def compare_command(
         ]
         same = "" if form == "csv" else f"\n{result.same_layers} layers are the same; these differ:"
         text = "\n".join([text + same, write(columns, lines)])
-    emit(text, output)
+    return text
