@@ -137,10 +137,12 @@ def optimizer_of(keras: Any, request: Request) -> Any:
     """
     if request.optimizer == "none":
         raise UsageError("training needs an optimizer: --optimizer sgd, momentum, adam, ...")
-    momentum = request.optimizer == "momentum"
-    found = (
-        keras.optimizers.SGD(momentum=0.9) if momentum else keras.optimizers.get(request.optimizer)
-    )
+    # By the class, since `optimizers.get` does not know all of them.
+    classes = {name.lower(): name for name in dir(keras.optimizers)}
+    if request.optimizer == "momentum":
+        found = keras.optimizers.SGD(momentum=0.9)
+    else:
+        found = getattr(keras.optimizers, classes[request.optimizer])()
     scaled = request.dtype == "mixed_float16"
     return keras.optimizers.LossScaleOptimizer(found) if scaled else found
 

@@ -15,6 +15,7 @@ from convcalc.network import Network
 from convcalc.readers.keras import read_config
 from convcalc.readers.spec import read_spec
 from convcalc.reference import convolve
+from convcalc.tensors import TensorSpec
 from convcalc.verify.build_keras import build, groups, output_shapes
 
 keras = pytest.importorskip("keras")
@@ -320,12 +321,13 @@ def test_orders_of_axes_meet() -> None:
         {"conv": {"filters": 8, "kernel": 1}, "name": "d"},
         {"conv": {"filters": 8, "kernel": 1, **place}, "name": "e"},
         {"multiply": {}, "from": ["e", "d"], "name": "f"},
+        {"conv": {"filters": 2, "kernel": 1, **place}, "name": "i"},
         {"layer_norm": [1, 2], "name": "g", "from": "a"},
         {"flatten": {}, "name": "h"},
         input=(8, 8, 4),
         layout="channels_first",
     )
-    agrees(Network(net.name, net.ops, net.inputs, ("f", "h", "a"), net.layout))
+    agrees(Network(net.name, net.ops, net.inputs, ("f", "h", "a", "i"), net.layout))
 
 
 @pytest.mark.parametrize(
@@ -365,6 +367,19 @@ def test_weights_shared_under_other_settings_are_refused() -> None:
     )
     with pytest.raises(ModelError, match=r"'b' .* shares the weights"):
         build(net)
+
+
+def test_a_sum_that_scales_is_a_layer_of_its_own() -> None:
+    x = np.ones((1, 8, 8, 4), np.float32)
+    entry = {"add": {}, "layer_type": "CustomScaleLayer", "from": ["input", "input"]}
+    np.testing.assert_allclose(agrees(net_of(entry))(x), 1.17, rtol=1e-6)
+
+
+def test_an_input_needs_its_batch_in_front() -> None:
+    net = net_of({"identity": {}})
+    inputs = {"input": TensorSpec((8, 8, 4), batch_axis=None)}
+    with pytest.raises(ModelError, match=r"'input' .* batch in front"):
+        build(Network(net.name, net.ops, inputs, net.outputs))
 
 
 def test_an_output_without_an_input_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from convcalc.errors import UsageError
 from convcalc.readers.spec import read_spec, write_spec
+from convcalc.settings import OPTIMIZERS
 from convcalc.verify import jax as ours
 from convcalc.verify.child import measure
 from convcalc.verify.request import Request
@@ -68,6 +69,18 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
 def test_training_without_an_optimizer_is_refused() -> None:
     with pytest.raises(UsageError, match="training needs an optimizer"):
         ours.optimizer_of(None, request("training", optimizer="none"))
+
+
+def test_every_optimizer_is_keras_own() -> None:
+    keras = pytest.importorskip("keras")
+    for name in OPTIMIZERS:
+        if name not in ("none", "momentum"):
+            made = ours.optimizer_of(keras, request("training", optimizer=name))
+            assert type(made).__name__.lower() == name
+    momentum = ours.optimizer_of(keras, request("training", optimizer="momentum"))
+    assert momentum.momentum == 0.9
+    scaled = ours.optimizer_of(keras, request("training", optimizer="sgd", dtype="mixed_float16"))
+    assert isinstance(scaled, keras.optimizers.LossScaleOptimizer)
 
 
 def test_what_is_donated_is_counted_once() -> None:
