@@ -7,6 +7,7 @@ depends on the sizes and so on the batch; a plan holds near the batch that it is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from convcalc.memory.engines import Plan
@@ -14,6 +15,7 @@ from convcalc.memory.engines.xla.cpu import CpuRules
 from convcalc.memory.engines.xla.fusion import Fusion, Kind
 from convcalc.memory.engines.xla.gpu import GpuRules
 from convcalc.memory.engines.xla.heap import Interval, into_donated, packed
+from convcalc.memory.engines.xla.lazy import Emitter
 from convcalc.memory.engines.xla.schedule import (
     breadth_first,
     list_schedule,
@@ -42,7 +44,7 @@ class Compiled:
 
     timeline: Timeline
     resting: Size
-    """Variables, slots, inputs and labels."""
+    """Variables, slots, inputs, labels and results."""
     gaps: float
     """The block of temporaries over the most of them that are alive at once."""
     assumed: frozenset[str]
@@ -69,13 +71,20 @@ def compiled(net: Network, job: Job, batch: int, *, tensorflow: bool = False) ->
     else:
         program, order, donated = for_gpu(net, job, batch)
     timeline, block = in_one_block(walk(program, order), donated, order, batch)
-    resting = Size(
-        sum(buffer.size.fixed for buffer in timeline.buffers if buffer.start < 0),
-        sum(buffer.size.per_sample for buffer in timeline.buffers if buffer.start < 0),
-    )
+    rests = [buffer.size for buffer in timeline.buffers if buffer.start < 0]
+    resting = added([*rests, timeline.resting])
     alive = timeline.peak(batch) - resting.at(batch)
     gaps = block / alive if alive else 1.0
     return Compiled(timeline, resting, gaps, frozenset(program.assumed))
+
+
+def added(sizes: Iterable[Size]) -> Size:
+    """The sum of sizes."""
+    fixed, per_sample = 0, 0
+    for size in sizes:
+        fixed += size.fixed
+        per_sample += size.per_sample
+    return Size(fixed, per_sample)
 
 
 #: Variables whose memory is free between two operations: (size, from, to).
@@ -88,6 +97,8 @@ def for_gpu(net: Network, job: Job, batch: int) -> tuple[Program, list[Node], Do
     lowering = Lowering(net, job, rules)
     rules.prepare(lowering)
     program = lowering.run()
+    emit = Emitter(lowering, "outputs")
+    program.held[:] = [emit.store(value) for value in program.held]
     return program, chosen(program, rules, batch), rules.donated
 
 
@@ -129,23 +140,31 @@ def chosen(program: Program, rules: GpuRules, batch: int) -> list[Node]:
 def in_one_block(
     timeline: Timeline, donated: Donated, order: list[Node], batch: int
 ) -> tuple[Timeline, int]:
-    """The timeline without what finds room in donated variables, and the height of the rest."""
+    """The timeline without what finds room in donated variables, and the height of the rest.
+
+    What a step gives back, without writing over a variable, has memory of its own from the start.
+    """
     step = {node: place for place, node in enumerate(order)}
     rooms = [
         Interval(size.at(batch), step[start] + 1, step[end] - 1)
         for size, start, end in donated
         if start in step and end in step
     ]
-    temporary = [i for i, buffer in enumerate(timeline.buffers) if buffer.start >= 0]
+    last = len(timeline.steps)
+    made = [i for i, buffer in enumerate(timeline.buffers) if buffer.start >= 0]
+    results = [i for i in made if timeline.buffers[i].end == last]
+    temporary = [i for i in made if timeline.buffers[i].end < last]
     intervals = [
-        Interval(timeline.buffers[i].size.at(batch), *timeline.buffers[i][-2:]) for i in temporary
+        Interval(b.size.at(batch), b.start, b.end)
+        for b in map(timeline.buffers.__getitem__, temporary)
     ]
     inside, rest = into_donated(intervals, rooms)
-    hidden = {temporary[i] for i in inside}
+    hidden = {*results, *(temporary[i] for i in inside)}
     events = [
         (step, coded)
         for step, coded in timeline.events
         if (~coded if coded < 0 else coded) not in hidden
     ]
-    shown = replace(timeline, events=events)
+    given = added(timeline.buffers[i].size for i in results)
+    shown = replace(timeline, events=events, resting=given)
     return shown, packed([intervals[i] for i in rest])

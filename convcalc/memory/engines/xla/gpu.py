@@ -7,7 +7,7 @@ in each fusion that reads it, unless a library call reads it, which needs a buff
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convcalc.memory.engines.xla.lazy import Emitter, Lazy, emitter, reads
@@ -15,6 +15,8 @@ from convcalc.memory.job import SQUARED_ERROR
 from convcalc.memory.lowering import Call, Lowering, Rules
 from convcalc.memory.program import UPDATE, Node, Size, Value
 from convcalc.network import Op
+from convcalc.ops.base import assemble, channel_axis, per_axis, spatial_axes
+from convcalc.ops.window import extent
 from convcalc.tensors import TensorSpec
 
 #: Operators that become library calls.
@@ -27,6 +29,8 @@ EXPENSIVE = {
     *("hard_silu", "hard_swish", "hard_sigmoid", "mish", "exponential", "log_softmax"),
 }
 RELUS = {"relu", "relu6"}
+#: Those that cuDNN's convolutions apply by themselves.
+LIBRARY = {"relu"}
 
 #: Rows (batch x height x width) from which the ReLU after a normalization leaves a mask behind.
 MASK_ROWS = 16_384
@@ -56,9 +60,11 @@ class GpuRules(Rules):
         self.donated: list[tuple[Size, Node, Node]] = []
         """A variable's memory is free between two operations: (size, from, to)."""
         self.readers: dict[str, list[Op]] = {}
+        self.channels_first = False
 
     def prepare(self, lowering: Lowering) -> None:
         """Look at the whole network before it is lowered."""
+        self.channels_first = lowering.net.channels_first
         made = {op.name: op for op in lowering.net.ops}
         for op in lowering.net.ops:
             for name in op.inputs:
@@ -83,7 +89,8 @@ class GpuRules(Rules):
 
     def rows(self, spec: TensorSpec) -> int:
         """Elements of a channel: batch x height x width."""
-        return self.batch * int(spec.elements) // max(int(spec.dims[-1]), 1)
+        channels = spec.dims[channel_axis(len(spec.dims), self.channels_first)]
+        return self.batch * int(spec.elements) // max(int(channels), 1)
 
     def zero(self, emit: Emitter, spec: TensorSpec) -> Value:
         """The zeros of a shape, made once."""
@@ -154,6 +161,11 @@ def is_relu(op: Op) -> bool:
     return op.operator.type == "activation" and op.operator.function == "relu"  # type: ignore[attr-defined]
 
 
+def pools_alone(op: Op) -> bool:
+    """Whether an op is a max-pool whose window does not read an explicit padding."""
+    return op.operator.type == "max_pool" and isinstance(op.operator.padding, str)  # type: ignore[attr-defined]
+
+
 def spatial(op: Op) -> bool:
     """Whether a dropout drops whole maps: its mask is small."""
     shape = getattr(op.operator, "noise_shape", None)
@@ -167,9 +179,46 @@ def rules(call: Call) -> GpuRules:
     return found
 
 
-def vector(spec: TensorSpec, axis: int = -1) -> TensorSpec:
+def channels_first(call: Call) -> bool:
+    """Where an op's images have their channels."""
+    return bool(getattr(call.operator, "channels_first", call.lowering.net.channels_first))
+
+
+def vector(call: Call, spec: TensorSpec) -> TensorSpec:
     """One number for each channel."""
+    axis = channel_axis(len(spec.dims), channels_first(call))
     return TensorSpec((spec.dims[axis],), "float", None)
+
+
+def resized(call: Call, spec: TensorSpec, sizes: Iterable[Any]) -> TensorSpec:
+    """The same images with other spatial sizes."""
+    first = channels_first(call)
+    channels = spec.dims[channel_axis(len(spec.dims), first)]
+    return spec._replace(shape=assemble(spec.dims[0], tuple(sizes), channels, first))
+
+
+def space(call: Call, spec: TensorSpec) -> tuple[Any, ...]:
+    """The spatial sizes of images."""
+    axes = spatial_axes(len(spec.dims), channels_first(call))
+    return spec.dims[axes.start : axes.stop]
+
+
+def kernel_of(call: Call) -> tuple[Value, TensorSpec]:
+    """The kernel and its shape: a variable, or computed by other ops."""
+    kernel = call.w.get("kernel")
+    if kernel is None:
+        return call.x[1], call.ins[1]
+    return kernel, kernel.spec
+
+
+def kernel_gradient(call: Call, inputs: Iterable[Value]) -> None:
+    """Emit the gradient of the kernel, if one is asked for."""
+    if "kernel" not in call.w:
+        if call.needs(1):
+            emit = emitter(call)
+            call.give(1, emit.kept(call.ins[1], emit.one("Grad(kernel)", inputs, call.ins[1])))
+    elif call.trains("kernel"):
+        call.give_weight("kernel", call.weight_gradient("kernel", inputs))
 
 
 def settle(call: Call, y: Lazy) -> Lazy:
@@ -189,7 +238,8 @@ def settle(call: Call, y: Lazy) -> Lazy:
         or (y.origin == "act" and normalized)
         or (y.origin == "exp" and several and known.rows(y.spec) < RECOMPUTED_ROWS)
         or (y.origin in ("add", "average") and (several or normalized))
-        or (y.origin == "act" and y.relu and "max_pool" in types and y.mask_after_norm)
+        or (y.origin == "act" and y.relu and y.mask_after_norm and any(map(pools_alone, readers)))
+        or (y.origin == "cat" and "max_pool" in types)
     )
     if y.stored is not None or not y.sources or not wanted:
         return y
@@ -223,28 +273,28 @@ def conv(call: Call) -> None:
     """A cuDNN call.  Kept: the input as a buffer, the output before the activation."""
     emit, known = emitter(call), rules(call)
     x, spec = symmetric(call, emit, emit.store(call.x[0]))
-    kernel = call.w["kernel"]
-    transposed = known.kernels[kernel] = emit.one("transpose", [], kernel.spec, kind="weights")
+    kernel, shape = kernel_of(call)
+    slides = call.operator.slides(call.ins[0])
+    transposed = known.kernels[kernel] = emit.one("transpose", [kernel], shape, kind="weights")
     needed = call.needs(0) and call.training
-    window = kernel.spec.dims[:-2]
     copied = None
-    if needed and all(size == 1 for size in window):
+    if needed and all(slide.kernel == 1 for slide in slides):
         # A 1x1 kernel has its bytes in the right order for the input's gradient: one more copy.
-        copied = emit.one("copy", [], kernel.spec, kind="weights")
+        copied = emit.one("copy", [kernel], shape, kind="weights")
     z = emit.kept(call.outs[0], emit.one("conv", [x, transposed], call.outs[0]), "conv")
     finish(call, z)
-    strided = any(slide.stride > 1 for slide in call.operator.slides(call.ins[0]))
+    strided = any(slide.stride > 1 for slide in slides)
 
     @call.backward
     def gradient(dy: Value) -> None:
         d = emit.store(dy, "dY")
-        if call.trains("kernel"):
-            call.give_weight("kernel", call.weight_gradient("kernel", [x, d]))
+        kernel_gradient(call, [x, d])
         bias_gradient(call, dy)
         if not needed:
             return
         if strided and call.operator.type == "depthwise_conv":
-            d = emit.one("pad", [d], grown(call.outs[0], 2))
+            wide = resized(call, call.outs[0], (size + 2 for size in space(call, call.outs[0])))
+            d = emit.one("pad", [d], wide)
         made = emit.one("conv", [d, transposed if copied is None else copied], spec)
         call.give(0, emit.kept(call.ins[0], made))
 
@@ -253,12 +303,6 @@ def bias_gradient(call: Call, dy: Value) -> None:
     """The bias' gradient: one reduction, with the update (of a vector) inside it."""
     if "bias" in call.w and call.trains("bias"):
         call.weight_gradient("bias", reads(dy))
-
-
-def grown(spec: TensorSpec, by: int) -> TensorSpec:
-    """A shape with each spatial axis longer."""
-    first, *space, channels = spec.dims
-    return spec._replace(shape=(first, *(size + by for size in space), channels))
 
 
 def symmetric(call: Call, emit: Emitter, x: Value) -> tuple[Value, TensorSpec]:
@@ -271,9 +315,7 @@ def symmetric(call: Call, emit: Emitter, x: Value) -> tuple[Value, TensorSpec]:
     found = call.operator.slides(spec)
     if all(slide.before == slide.after for slide in found):
         return x, x.spec
-    first, *space, channels = spec.dims
-    sizes = (n + s.before + s.after for n, s in zip(space, found, strict=True))
-    wide = spec._replace(shape=(first, *sizes, channels))
+    wide = resized(call, spec, (slide.size + slide.before + slide.after for slide in found))
     key = (call.op.inputs[0], wide.dims)
     if key not in known.padded:
         alone = len(known.consumers(call.op.inputs[0])) == 1
@@ -287,25 +329,48 @@ def symmetric(call: Call, emit: Emitter, x: Value) -> tuple[Value, TensorSpec]:
 
 @GpuRules.rule("conv_transpose")
 def conv_transpose(call: Call) -> None:
-    """The gradient of a convolution, and so a cuDNN call; the kernel's gradient transposes both."""
+    """The input's gradient of a convolution, and so a cuDNN call.
+
+    Its kernel's gradient transposes both operands, the input with zeros in between for a stride.
+    cuDNN crops both sides alike only: otherwise the output is whole and a fusion cuts it, and the
+    gradient is padded to that size, as it is and transposed, by one fusion.
+    """
     emit, known = emitter(call), rules(call)
+    (spec, *_), (out,) = call.ins, call.outs
     x = emit.store(call.x[0])
-    turned = emit.one("transpose", [x], call.ins[0]) if call.training else x
-    kernel = call.w["kernel"]
-    transposed = known.kernels[kernel] = emit.one("transpose", [], kernel.spec, kind="weights")
-    z = emit.kept(call.outs[0], emit.one("conv", [x, transposed], call.outs[0]), "conv")
-    finish(call, z)
+    rank = len(space(call, spec))
+    kernel, shape = kernel_of(call)
+    windows = per_axis(call.operator.kernel, rank, "kernel")
+    strides = per_axis(call.operator.stride, rank, "stride")
+    dilations = per_axis(call.operator.dilation, rank, "dilation")
+    whole = [
+        (n - 1) * s + extent(k, d)
+        for n, k, s, d in zip(space(call, spec), windows, strides, dilations, strict=True)
+    ]
+    odd = any((full - size) % 2 for full, size in zip(whole, space(call, out), strict=True))
+    wide = resized(call, out, whole) if odd else out
+    turned = x
+    if call.training:
+        between = ((n - 1) * s + 1 for n, s in zip(space(call, spec), strides, strict=True))
+        turned = emit.one("transpose", [x], resized(call, spec, between))
+    transposed = known.kernels[kernel] = emit.one("transpose", [kernel], shape, kind="weights")
+    made = emit.one("conv", [x, transposed], wide)
+    finish(call, emit.kept(out, made, "transposed"))
 
     @call.backward
     def gradient(dy: Value) -> None:
         d = emit.store(dy, "dY")
-        if call.trains("kernel"):
-            other = emit.one("transpose", [d], call.outs[0])
-            call.give_weight("kernel", call.weight_gradient("kernel", [turned, other]))
+        other = emit.value(wide)
+        if odd:
+            padded = emit.value(wide)
+            emit.run("pad", [d], [padded, other])
+            d = padded
+        else:
+            emit.run("transpose", [d], [other])
+        kernel_gradient(call, [turned, other])
         bias_gradient(call, dy)
         if call.needs(0):
-            made = emit.one("conv", [d, transposed], call.ins[0])
-            call.give(0, emit.kept(call.ins[0], made))
+            call.give(0, emit.kept(spec, emit.one("conv", [d, transposed], spec)))
 
 
 @GpuRules.rule("dense")
@@ -314,13 +379,12 @@ def dense(call: Call) -> None:
     emit = emitter(call)
     x = emit.store(call.x[0])
     made = emit.one("dot", [x, call.w["kernel"]], call.outs[0])
-    finish(call, emit.kept(call.outs[0], made, "conv"))
+    finish(call, emit.kept(call.outs[0], made, "dot"))
 
     @call.backward
     def gradient(dy: Value) -> None:
         d = emit.store(dy, "dY")
-        if call.trains("kernel"):
-            call.give_weight("kernel", call.weight_gradient("kernel", [x, d]))
+        kernel_gradient(call, [x, d])
         bias_gradient(call, dy)
         if call.needs(0):
             dx = emit.one("dot", [d, call.w["kernel"]], call.ins[0])
@@ -338,6 +402,11 @@ def activation(call: Call) -> None:
         call.backward(lambda dy: call.give(0, dy))
         return
     origin = getattr(x, "origin", "")
+    alone = len(known.readers[call.op.inputs[0]]) == 1
+    if not call.training and function in LIBRARY and origin == "conv" and alone:
+        # The library call applies it (CudnnFusedConvRewriter); in training the gradient needs both.
+        finish(call, emit.kept(call.outs[0], emit.store(x), "conv"))
+        return
     before = reads(x)
     y = emit.lazy(call.outs[0], x, origin="exp" if function in EXPENSIVE else "act")
     y.relu = function == "relu"
@@ -404,7 +473,7 @@ def normalization(call: Call) -> None:
         y.normalized = origin
         finish(call, y)
         return
-    small = vector(spec) if call.operator.type == "batch_norm" else per_position(call)
+    small = vector(call, spec) if call.operator.type == "batch_norm" else per_position(call)
     mean = emit.one("mean", [x], small)
     centered: Value = x
     if known.rows(spec) <= CENTERED_ROWS and known.batch * spec.elements >= CENTERED_ELEMENTS:
@@ -494,7 +563,11 @@ def max_pool(call: Call) -> None:
     """With int32 indices of the output's size for each axis; the gradient is a scatter."""
     emit, known = emitter(call), rules(call)
     (x,), spec = call.x, call.ins[0]
-    if all(slide.kernel == 1 for slide in call.operator.way(spec)):
+    way = call.operator.way(spec)
+    if not isinstance(call.operator.padding, str):
+        # The padding is an operation of its own, and the gradient's scatter fills the padded shape.
+        spec = resized(call, spec, (slide.size + slide.before + slide.after for slide in way))
+    if all(slide.kernel == 1 for slide in way):
         finish(call, emit.lazy(call.outs[0], x, origin="pool"))
         call.backward(lambda dy: call.give(0, emit.lazy(spec, dy)))
         return
@@ -543,10 +616,8 @@ def pad(call: Call) -> None:
     """Part of a convolution's or a pool's window if both sides are alike, else in a fusion."""
     emit, known = emitter(call), rules(call)
     readers = known.consumers(call.op.name)
-    alike = all(
-        (new - old) % 2 == 0
-        for new, old in zip(call.outs[0].dims[1:-1], call.ins[0].dims[1:-1], strict=True)
-    )
+    before, after = space(call, call.ins[0]), space(call, call.outs[0])
+    alike = all((new - old) % 2 == 0 for new, old in zip(after, before, strict=True))
     if alike and readers and all(op.operator.type in CALLS for op in readers):
         emit.store(call.x[0])
         y = emit.lazy(call.ins[0], call.x[0], origin="pad")
