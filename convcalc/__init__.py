@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from convcalc.analysis.comparison import Comparison
     from convcalc.network import Network
+    from convcalc.planning.sweep import Sweep
     from convcalc.readers.sizes import Input
-    from convcalc.report import Device, FitReport, Report
+    from convcalc.report import Advice, Device, FitReport, Report
 
 from convcalc.errors import ConvcalcError, MissingExtra, ModelError, ShapeError, UsageError
 from convcalc.readers import load
@@ -22,13 +26,16 @@ __all__ = [
     "ShapeError",
     "UsageError",
     "__version__",
+    "advise",
     "analyze",
+    "compare",
     "devices",
     "fit",
     "load",
     "load_source",
     "network_schema",
     "register_layer",
+    "sweep",
 ]
 
 
@@ -44,6 +51,45 @@ def analyze(network: Any, *, input: Input = None, **settings: Any) -> Report:
     from convcalc.analysis.costs import analyze as run
 
     return run(load(network, input=input), **settings)
+
+
+def advise(network: Any, *, input: Input = None, **settings: Any) -> Advice:
+    """What to change so that a network needs less memory; `network` is anything that `load` takes.
+
+    Settings: memory, device, devices_file, mode, batch, engine, dtype, optimizer; see
+    `convcalc.planning.advise.advise`.
+
+    Raises:
+        ConvcalcError: the network cannot be read, or a setting makes no sense.
+    """
+    from convcalc.planning.advise import advise as run
+
+    return run(load(network, input=input), **settings)
+
+
+def compare(
+    left: Any,
+    right: Any = None,
+    *,
+    input: Input = None,
+    other: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Two networks, or one under two settings, side by side.
+
+    Settings are those of `analyze`, for both sides; `other` says what differs on the right
+    (``compare("resnet50", other={"dtype": "mixed_float16"})``), `input` included.
+
+    Raises:
+        ConvcalcError: a network cannot be read, or a setting makes no sense.
+    """
+    from convcalc.analysis.comparison import compare as run
+
+    changed = {"input": input, **settings, **(other or {})}
+    return run(
+        analyze(left, input=input, **settings),
+        analyze(left if right is None else right, **changed),
+    )
 
 
 def devices(file: str | None = None) -> dict[str, Device]:
@@ -91,3 +137,18 @@ def network_schema() -> dict[str, Any]:
     from convcalc.readers.spec import json_schema
 
     return json_schema()
+
+
+def sweep(network: Any, **axes: Any) -> Sweep:
+    """A table of what many configurations of a network cost, computed where it is looked at.
+
+    Axes, each a value or a list: batch, input, dtype, optimizer, engine, width, and
+    fields={"layer.attribute": values}; where="macs < 1e9 and training_peak < 8GiB" filters, and
+    device is gpu or cpu.  See `convcalc.planning.sweep`.
+
+    Raises:
+        ConvcalcError: the network cannot be read, or an axis or the filter makes no sense.
+    """
+    from convcalc.planning.sweep import sweep as run
+
+    return run(load(network), **axes)

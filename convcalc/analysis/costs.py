@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from convcalc.analysis.receptive_field import AxisField, receptive_fields
 from convcalc.analysis.textbook import textbook
-from convcalc.arithmetic import INT64_MAX, product
+from convcalc.arithmetic import INT64_MAX, product, total
 from convcalc.errors import ModelError
 from convcalc.network import Network, Op
 from convcalc.report import (
@@ -92,8 +92,8 @@ def analyze(
         flops=sum(layer.flops or 0 for layer in layers),
         output_bytes=sum(layer.output_bytes or 0 for layer in layers),
     )
-    for what, total in totals.model_dump().items():
-        if total > INT64_MAX:
+    for what, figure in totals.model_dump().items():
+        if figure > INT64_MAX:
             raise ModelError(f"the total of {what} exceeds 2^63 - 1")
     uncounted = gaps(rows)
     memory = Memory(
@@ -152,10 +152,11 @@ def add_up(net: Network) -> dict[str, Row]:
             seen.add(op.weights)
             for param in net.params[op.weights]:
                 size = product(param.shape)
-                row.params += size
-                row.trainable += size if param.trainable and op.trainable else 0
+                row.params = total((row.params, size))
+                if param.trainable and op.trainable:
+                    row.trainable = total((row.trainable, size))
         if "arithmetic" not in missing:
-            row.macs += op.operator.macs(*net.specs(op))
+            row.macs = total((row.macs, op.operator.macs(*net.specs(op))))
     return rows
 
 

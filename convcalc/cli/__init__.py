@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from convcalc.cli.advise import advise_command
 from convcalc.cli.analyze import analyze_command
 from convcalc.cli.compare import compare_command
 from convcalc.cli.conv import conv_command
@@ -14,6 +15,8 @@ from convcalc.cli.export import export_command
 from convcalc.cli.filter import filter_command
 from convcalc.cli.fit import fit_command
 from convcalc.cli.memory import memory_command
+from convcalc.cli.serve import serve_command
+from convcalc.cli.sweep import sweep_command
 from convcalc.cli.verify import verify_command
 from convcalc.cli.zoo import zoo_command
 
@@ -24,6 +27,7 @@ app = typer.Typer(
     help="What a convolutional network costs, before it is run.",
 )
 app.command("conv")(conv_command)
+app.command("advise")(advise_command)
 app.command("analyze")(analyze_command)
 app.command("compare")(compare_command)
 app.command("devices")(devices_command)
@@ -31,6 +35,8 @@ app.command("export")(export_command)
 app.command("filter")(filter_command)
 app.command("fit")(fit_command)
 app.command("memory")(memory_command)
+app.command("sweep")(sweep_command)
+app.command("serve")(serve_command)
 app.command("verify")(verify_command)
 app.command("zoo")(zoo_command)
 

@@ -62,6 +62,8 @@ def make_axes(
         width=None if width is None else widths(width),
         fields={name: field_values(net, name, given) for name, given in (fields or {}).items()},
     )
+    if len({frozenset(given) for given in axes.input}) > 1:
+        raise UsageError("every input size must be one of the same inputs")
     rows = count(axes)
     if rows > MAX_ROWS:
         raise UsageError(f"these axes make {rows:,} configurations; at most {MAX_ROWS:,}")

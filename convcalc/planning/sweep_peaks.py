@@ -19,8 +19,8 @@ from convcalc.memory.timeline import Timeline
 
 Ints = npt.NDArray[np.int64]
 
-#: A regime with so few batches is replayed by the allocator batch by batch.
-FEW = 4
+#: Events that are replayed for one plan; more batches than that allows are drawn between others.
+REPLAYED = 20_000
 
 
 def envelope(fixed: Ints, per: Ints, low: int, high: int) -> list[tuple[int, int]]:
@@ -135,18 +135,21 @@ def alive(events: Ints, kind: Ints, sign: Ints, kinds: int) -> Ints:
 class Allocated:
     """`Plan.allocate` for arrays of some of `batches`, which are sorted and belong to one regime.
 
-    Exact where the allocator takes what the timeline says (eager PyTorch), at the first and the
-    last of `batches`, and everywhere if they are few.  Between them what the allocator takes beyond
-    the timeline's peak is drawn as a straight line.
+    Exact where the allocator takes what the timeline says (eager PyTorch), and if `exact` is asked
+    for.  Other allocators are replayed, for all batches if these or the events are few, else for
+    some, the first and the last among them; what they take beyond the timeline's peak is drawn as
+    straight lines between these.
     """
 
-    def __init__(self, plan: Plan, batches: Ints) -> None:
-        low, high = int(batches[0]), int(batches[-1])
-        self.peaks = Peaks(plan.timeline, low, high)
+    def __init__(self, plan: Plan, batches: Ints, exact: bool = False) -> None:
+        self.peaks = Peaks(plan.timeline, int(batches[0]), int(batches[-1]))
         self.anchors: Ints | None = None
         if plan.allocate == plan.timeline.peak:
             return
-        self.anchors = batches if len(batches) <= FEW else np.array([low, high])
+        most = max(REPLAYED // len(plan.timeline.events), 2)
+        self.anchors = batches
+        if len(batches) > most and not exact:
+            self.anchors = batches[np.linspace(0, len(batches) - 1, most).astype(np.int64)]
         taken = np.array([plan.allocate(int(batch)) for batch in self.anchors], np.int64)
         self.beyond = taken - self.peaks(self.anchors)
 

@@ -96,9 +96,18 @@ class Where:
 
     def __call__(self, lookup: Lookup) -> npt.NDArray[np.bool_]:
         """Which rows pass."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            passed, known = self.run(lookup)
+        passed, known = self.result(lookup)
         return np.asarray(passed if known is None else passed & known, dtype=bool)
+
+    def possible(self, lookup: Lookup) -> npt.NDArray[np.bool_]:
+        """Which rows pass if what is unknown so far turns out well."""
+        passed, known = self.result(lookup)
+        return np.asarray(passed if known is None else passed | ~known, dtype=bool)
+
+    def result(self, lookup: Lookup) -> Values:
+        """Which rows pass, and for which that is known."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.run(lookup)
 
 
 class Token(NamedTuple):

@@ -12,6 +12,7 @@ from convcalc.memory.engines import Plan, plan
 from convcalc.memory.job import Job
 from convcalc.memory.program import Size
 from convcalc.memory.timeline import Buffer, Step, Timeline
+from convcalc.planning import sweep_peaks
 from convcalc.planning.sweep_peaks import Allocated, Peaks, envelope
 
 sizes = st.tuples(st.integers(0, 5000), st.integers(0, 700))
@@ -71,7 +72,9 @@ def test_eager_pytorch_to_the_byte(mode: str, dtype: str) -> None:
     assert Allocated(made, batches)(batches).tolist() == expected
 
 
-def test_what_only_the_allocator_knows_is_exact_at_both_ends_and_for_few() -> None:
+def test_what_only_the_allocator_knows_is_replayed_as_often_as_is_affordable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     buffer = Buffer(Size(100, 10), "activations", "", "", 0, 1)
     timeline = Timeline([Step("op", "layer", "forward")], [buffer], [(0, 0)])
     asked: list[int] = []
@@ -81,10 +84,13 @@ def test_what_only_the_allocator_knows_is_exact_at_both_ends_and_for_few() -> No
         return timeline.peak(batch) + batch**2
 
     many = np.arange(64, 128)
+    monkeypatch.setattr(sweep_peaks, "REPLAYED", 4)
     found = Allocated(Plan(timeline, allocate), many)(many)
-    assert asked == [64, 127]
-    assert (found[0], found[-1]) == (allocate(64), allocate(127))
-    # The line between 64^2 and 127^2 at 65.
-    assert found[1] == timeline.peak(65) + 64**2 + 127 + 64
+    assert asked == [64, 85, 106, 127]
+    assert [found[batch - 64] for batch in asked] == list(map(allocate, list(asked)))
+    # The line between 64^2 and 85^2 at 65.
+    assert found[1] == timeline.peak(65) + 64**2 + 64 + 85
     few = many[:4]
     assert Allocated(Plan(timeline, allocate), few)(few).tolist() == [allocate(b) for b in few]
+    every = Allocated(Plan(timeline, allocate), many, exact=True)(many)
+    assert every.tolist() == [allocate(batch) for batch in many]
