@@ -1,0 +1,350 @@
+"""What a computing process does for each route: plain arguments in, a document out."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache, lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from convcalc.errors import ModelError, UsageError
+from convcalc.network import Network
+from convcalc.report import Model
+from convcalc.service.forms import CSV, JSON, MARKDOWN, PNG
+
+Document = tuple[str, bytes]
+
+#: The largest integer up to which a double has all of them.
+SAFE = 2**53 - 1
+MAYBE_LARGE = re.compile(rb"[:,\[]-?\d{16}")
+
+#: Plans that a network of the zoo remembers; each is up to some MB.
+PLANS = 16
+
+
+class Inexact(Exception):
+    """The answer has integers that JavaScript rounds."""
+
+
+def preload() -> None:
+    """Import what most questions need, so that the first one need not wait."""
+    for name in (
+        "analysis.comparison",
+        "analysis.costs",
+        "cli.render",
+        "memory.profile",
+        "readers.configuration",
+        "readers.keras",
+        "readers.spec",
+        "service.mask",
+    ):
+        import_module(f"convcalc.{name}")
+    from convcalc.service.mask import vocabulary
+
+    vocabulary()
+    import_module("numpy")
+    import_module("pydantic")
+
+
+def network(source: str | dict[str, Any], input: Any) -> Network:
+    """The network that a question names or describes.
+
+    Raises:
+        ModelError: there is none of that name, or the description is wrong.
+    """
+    from convcalc.readers import configuration, resized
+
+    size = {name: tuple(s) for name, s in input.items()} if isinstance(input, dict) else input
+    if isinstance(source, str):
+        # Never `load`, which takes paths.
+        net = from_zoo(source)
+        memo = net.memo
+        if len(memo) > PLANS:
+            for key in [key for key in memo if key.startswith("plan ")]:
+                del memo[key]
+        return resized(net, tuple(size) if isinstance(size, list) else size)
+    size = tuple(size) if isinstance(size, list) else size
+    return configuration.read_mapping(source, "the network", size)
+
+
+@lru_cache(maxsize=16)
+def from_zoo(name: str) -> Network:
+    """A network of the zoo, with what it remembers."""
+    from convcalc import zoo
+
+    try:
+        return zoo.load(name)
+    except KeyError:
+        raise ModelError(f"'{name}' is no network of the zoo; GET /v1/zoo lists them") from None
+
+
+@cache
+def adapter(cls: Any) -> Any:
+    """What writes reports of a class."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def as_json(found: Any, exact: bool) -> Document:
+    """A report, or plain data.
+
+    Raises:
+        Inexact: it has integers beyond 2^53 - 1, and the request does not say that it takes them.
+        ModelError: it has numbers that JSON lacks.
+    """
+    if isinstance(found, Model):
+        cls: Any = type(found)
+        body: bytes = adapter(cls).dump_json(found)
+    else:
+        try:
+            body = json.dumps(found, allow_nan=False, separators=(",", ":")).encode()
+        except ValueError:
+            raise ModelError("an attribute is infinite or not a number") from None
+    if not exact and MAYBE_LARGE.search(body):
+        json.loads(body, parse_int=safe)
+    return JSON, body
+
+
+def safe(digits: str) -> int:
+    """An integer of an answer."""
+    number = int(digits)
+    if abs(number) > SAFE:
+        raise Inexact
+    return number
+
+
+def as_text(text: str, form: str) -> Document:
+    """CSV or Markdown."""
+    return CSV if form == "csv" else MARKDOWN, text.encode() + (b"" if text[-1:] == "\n" else b"\n")
+
+
+def report_as(report: Any, asked: dict[str, Any]) -> Document:
+    """A report in the form that was asked for."""
+    if asked["form"] == "json":
+        return as_json(report, asked["exact"])
+    from convcalc.cli.render import COLUMNS, columns_of, layer_table
+
+    columns = columns_of(",".join(COLUMNS))
+    return as_text(layer_table(report, columns, asked["form"], None), asked["form"])
+
+
+def conv(asked: dict[str, Any]) -> Document:
+    """/v1/conv: so little that it is not worth another process."""
+    from convcalc.analysis.costs import analyze
+    from convcalc.cli.conv import single
+    from convcalc.service.reports import ConvReport
+
+    sizes = tuple(asked["input"])
+    rank = len(sizes) - 1
+    window = {
+        "kernel": per_axis(asked["kernel"]),
+        "stride": stride(asked["stride"], rank),
+        "padding": padding(asked["padding"], rank),
+        "dilation": per_axis(asked["dilation"]),
+    }
+    kinds = (asked["groups"], asked["depthwise"], asked["transposed"], asked["bias"])
+    net = single(sizes, asked["filters"], window, *kinds, asked["layout"] == "nchw")
+    report = analyze(net, batch=asked["batch"], dtype=asked["dtype"])
+    neuron = asked["neuron"]
+    if asked["form"] != "json" or not (asked["explain"] or neuron is not None):
+        return report_as(report, asked)
+    from convcalc.analysis.derivation import derive
+
+    if neuron is not None and len(neuron) != rank:
+        raise UsageError(f"'neuron' must have {rank} numbers")
+    at = None if neuron is None else tuple(neuron)
+    steps = derive(net, net.ops[0], batch=asked["batch"], dtype=asked["dtype"], neuron=at)
+    parts = {field.name: getattr(report, field.name) for field in fields(report)}
+    return as_json(ConvReport(**parts, derivation=list(steps)), asked["exact"])
+
+
+def per_axis(value: int | list[int]) -> Any:
+    """One number, or one for each axis."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def stride(value: int | list[int], rank: int) -> Any:
+    """A stride; TensorFlow's form has a 1 for samples and one for channels around it.
+
+    Raises:
+        UsageError: these are something else.
+    """
+    if isinstance(value, list) and len(value) == rank + 2:
+        if value[0] != 1 or value[-1] != 1:
+            raise UsageError("'stride' moves over samples and channels by its ends: they must be 1")
+        value = value[1:-1]
+    return per_axis(value)
+
+
+def padding(value: str | int | list[int], rank: int) -> Any:
+    """A name, a number for all sides, or one for each: top, bottom, left, right.
+
+    Raises:
+        UsageError: there are more or fewer.
+    """
+    if not isinstance(value, list):
+        return value
+    if len(value) != 2 * rank:
+        raise UsageError(f"'padding' must have {2 * rank} numbers, one for each side")
+    return tuple(zip(value[::2], value[1::2], strict=True))
+
+
+SETTINGS = ("batch", "dtype", "optimizer", "engine", "device", "convention")
+
+
+def analyze(asked: dict[str, Any]) -> Document:
+    """/v1/analyze"""
+    from convcalc.analysis.costs import analyze as run
+
+    net = network(asked["network"], asked["input"])
+    return report_as(run(net, **{name: asked[name] for name in SETTINGS}), asked)
+
+
+def compare(asked: dict[str, Any]) -> Document:
+    """/v1/compare"""
+    from convcalc.analysis.comparison import compare as run
+    from convcalc.analysis.costs import analyze as one
+    from convcalc.cli.compare import as_text as table
+
+    other = {
+        name: asked[name] if asked[f"right_{name}"] is None else asked[f"right_{name}"]
+        for name in ("input", "batch", "dtype")
+    }
+    found = run(
+        *(
+            one(network(asked[side], given["input"]), batch=given["batch"], dtype=given["dtype"])
+            for side, given in (("left", asked), ("right", other))
+        )
+    )
+    if asked["form"] == "json":
+        return as_json(found, asked["exact"])
+    return as_text(table(found, asked["form"], layers=True), asked["form"])
+
+
+def memory(asked: dict[str, Any]) -> Document:
+    """/v1/memory"""
+    from convcalc.cli.memory import layers_as
+    from convcalc.memory.predict import job_for
+    from convcalc.memory.profile import profile
+
+    net = network(asked["network"], asked["input"])
+    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], asked["device"], asked["loss"])
+    found = profile(net, asked["engine"], job, asked["batch"])
+    if asked["form"] == "json":
+        return as_json(found, asked["exact"])
+    return as_text(layers_as(found, asked["form"]), asked["form"])
+
+
+def filter(asked: dict[str, Any]) -> Document:
+    """/v1/filter"""
+    import numpy as np
+
+    from convcalc.imaging import encode_png, feature_maps, load_filters, load_image, load_sample
+
+    if (asked["image"] is None) == (asked["sample"] is None):
+        raise UsageError("give either 'image' (base64) or 'sample'")
+    if asked["sample"] is not None:
+        picture = load_sample(asked["sample"])
+    else:
+        try:
+            data = base64.b64decode(asked["image"], validate=True)
+        except ValueError:
+            raise UsageError("'image' is not base64") from None
+        picture = load_image(io.BytesIO(data))
+    channels = picture.shape[-1]
+    if isinstance(asked["kernel"], str):
+        filters = load_filters(asked["kernel"], channels)
+    else:
+        rows = asked["kernel"]
+        if len({len(row) for row in rows}) != 1:
+            raise UsageError("'kernel' must have rows of one length")
+        filters = np.repeat(np.array(rows, float)[:, :, None, None], channels, axis=2)
+    if not 0 <= asked["feature"] < filters.shape[-1]:
+        raise UsageError(f"'feature' must be below {filters.shape[-1]}, the number of feature maps")
+    step, zeros = stride(asked["stride"], rank=2), padding(asked["padding"], rank=2)
+    maps = feature_maps(picture[None], filters, stride=step, padding=zeros)
+    return PNG, encode_png(maps[0, :, :, asked["feature"]])
+
+
+def read(asked: dict[str, Any]) -> Document:
+    """/v1/read: a file that the service has put somewhere, or pasted source."""
+    from convcalc.readers.spec import write_spec
+
+    path, size = Path(asked["path"]), asked["input"]
+    size = {name: tuple(s) for name, s in size.items()} if isinstance(size, dict) else size
+    size = tuple(size) if isinstance(size, list) else size
+    if asked["source"]:
+        from convcalc.readers.source import MAX_BYTES, load_source
+
+        if isinstance(size, dict):
+            raise UsageError("source takes one input size, without a name")
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8-sig", "replace")
+        net = load_source(text, input=size)
+    else:
+        from convcalc.readers import read_file
+
+        # Messages name the file: by a name that says nothing of the machine.
+        os.chdir(path.parent)
+        try:
+            net = read_file(Path(path.name), size)
+        except ModelError as error:
+            raise ModelError(str(error).replace(f"'{path.name}'", "the upload")) from None
+        finally:
+            os.chdir("/")
+    return as_json(write_spec(net), asked["exact"])
+
+
+def spin(asked: dict[str, Any]) -> Document:
+    """What a parser that hangs does; no route leads here."""
+    import time
+
+    until = time.monotonic() + asked["seconds"]
+    taken = bytearray(asked.get("bytes", 0))
+    while time.monotonic() < until:
+        if asked["how"] == "sleep":
+            time.sleep(until - time.monotonic())
+    if asked["how"] == "die":
+        os._exit(1)
+    if asked["how"] == "fail":
+        raise ZeroDivisionError("SECRET")
+    return JSON, str(len(taken)).encode()
+
+
+def table(rows: list[dict[str, Any]], form: str) -> str:
+    """Plain rows as CSV or Markdown."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[plain(row.get(name)) for name in names] for row in rows]
+    if form == "markdown":
+        from convcalc.cli.tables import Column, as_markdown
+
+        return as_markdown([Column(name) for name in names], cells)
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([names, *cells])
+    return out.getvalue()
+
+
+def plain(value: Any) -> str:
+    """One cell."""
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+TASKS: dict[str, Callable[[dict[str, Any]], Document]] = {
+    "analyze": analyze,
+    "compare": compare,
+    "filter": filter,
+    "memory": memory,
+    "read": read,
+    "spin": spin,
+}
