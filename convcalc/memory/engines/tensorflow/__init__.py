@@ -43,8 +43,12 @@ def run(lowering: Lowering, batch: int, workers: int) -> History:
     walk = Steps(program, ROUND)
 
     def duration(node: Node) -> float:
-        operands = [*node.outputs, *(value for value in node.inputs if value.kind != "weights")]
-        largest = max((value.size.at(batch) for value in operands), default=0)
+        largest = 0
+        for value in (*node.outputs, *node.inputs):
+            fixed, per_sample = value.size
+            size = fixed + batch * per_sample
+            if size > largest and value.kind != "weights":
+                largest = size
         return kernels.passing(node.primitive, largest) + rules.products.get(node, 0) * batch
 
     execute(program, walk, workers if lowering.job.training else 1, duration)

@@ -14,11 +14,6 @@ WHOLE = 128 << 20
 FIRST_REGION = 2 << 20
 
 
-def rounded(size: int) -> int:
-    """What a request of `size` bytes takes at least."""
-    return max(ROUND, -(-size // ROUND) * ROUND)
-
-
 class BFC:
     """Chunks by address: size, whether in use, the neighbours' addresses (-1: none)."""
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convcalc.memory.engines.tensorflow.bfc import BFC, rounded
+from convcalc.memory.engines.tensorflow.bfc import BFC
 from convcalc.memory.timeline import Buffer, Timeline
 
 #: The first step writes the slots for the first time, the second finds their chunks, and is what
 #: every further one is.
 STEPS = 2
+
+
+#: What is made in the step and has fewer bytes finds a place in any hole.
+TINY = 2048
 
 
 def drawn(buffer: Buffer) -> bool:
@@ -34,76 +38,64 @@ class History:
     written: dict[int, list[int]]
     """Event -> the slots that are written for the first time after it."""
 
-    def peak(self, batch: int, steps: int = STEPS) -> int:
+    def peak(self, batch: int) -> int:
         """The allocator's peak in a step that has others behind it."""
-        timeline = self.timeline
-        buffers = timeline.buffers
-        sizes = [rounded(buffer.size.at(batch)) for buffer in buffers]
+        sizes: list[int] = self.timeline.sizes(batch).tolist()
         heap = BFC()
+        take, give = heap.take, heap.give
+        begun = sum(step < 0 for step, _ in self.timeline.events)
         address: dict[int, int] = {}
-        shared: dict[int, list[int]] = {}
-        begun = sum(step < 0 for step, _ in timeline.events)
-        for _, index in timeline.events[:begun]:
-            buffer, size = buffers[index], sizes[index]
+        # The slots of one size begin as one constant of zeros.
+        sharing: dict[int, int] = {}
+        for _, index in self.timeline.events[:begun]:
+            size, buffer = sizes[index], self.timeline.buffers[index]
             if buffer.kind == "optimizer":
-                shared.setdefault(size, []).append(index)
-            elif drawn(buffer):
-                uniform, scaled = heap.take(size), heap.take(size)
-                address[index] = heap.take(size)
-                heap.give(uniform)
-                heap.give(scaled)
+                sharing[size] = sharing.get(size, 0) + 1
+                continue
+            if drawn(buffer):
+                uniform, scaled = take(size), take(size)
+                address[index] = take(size)
+                give(uniform)
+                give(scaled)
             else:
-                address[index] = heap.take(size)
-        zeros = {size: heap.take(size) for size in shared}
-        left = {index: size for size, slots in shared.items() for index in slots}
-        events = [coded for _, coded in timeline.events[begun:]]
-        last = len(timeline.steps)
-        kept = set(self.renewed.values())
-        results = [
-            index
-            for index, buffer in enumerate(buffers)
-            if buffer.start >= 0 and buffer.end == last and index not in kept
-        ]
-        for step in range(steps):
+                address[index] = take(size)
+        zeros = {size: take(size) for size in sharing}
+        moves, results = self.moves(sizes, begun)
+        count = len(sizes)
+        for _ in range(STEPS):
             heap.peak = heap.used
-            self.step(heap, events, begun, sizes, address, zeros, left if step == 0 else {}, shared)
+            for move in moves:
+                if move < 0:
+                    give(address[~move])
+                elif move < count:
+                    address[move] = take(sizes[move])
+                elif (slot := move - count) not in address:
+                    # The last of those that share a constant keeps it, the others are copied.
+                    size = sizes[slot]
+                    sharing[size] -= 1
+                    address[slot] = take(size) if sharing[size] else zeros[size]
             for before, after in self.renewed.items():
                 address[before] = address[after]
             for index in results:
-                heap.give(address[index])
-        return heap.peak
+                give(address[index])
+        return max(heap.peak, self.timeline.peak(batch))
 
-    def step(
-        self,
-        heap: BFC,
-        events: Sequence[int],
-        begun: int,
-        sizes: Sequence[int],
-        address: dict[int, int],
-        zeros: dict[int, int],
-        left: dict[int, int],
-        shared: dict[int, list[int]],
-    ) -> None:
-        """One step; `left` are the slots that still share a constant of zeros.
+    def moves(self, sizes: Sequence[int], begun: int) -> tuple[list[int], list[int]]:
+        """What happens in a step, and the results that are dropped after it.
 
-        The last of those that share one keeps it, the others are copied.
+        A buffer's index takes it, its complement gives it back; beyond the last buffer's index
+        are the slots that are written.
         """
-        take, give = heap.take, heap.give
-        for number, coded in enumerate(events, begun):
-            if coded >= 0:
-                address[coded] = take(sizes[coded])
-            else:
-                give(address[~coded])
-            if left and number in self.written:
-                for index in self.written[number]:
-                    size = left.pop(index, None)
-                    if size is None:
-                        continue
-                    sharing = shared[size]
-                    sharing.remove(index)
-                    address[index] = take(size) if sharing else zeros[size]
-        for index, size in left.items():
-            # Updated together with others, in one operation.
-            sharing = shared[size]
-            sharing.remove(index)
-            address[index] = take(size) if sharing else zeros[size]
+        found = []
+        for number, (_, coded) in enumerate(self.timeline.events[begun:], begun):
+            if sizes[coded if coded >= 0 else ~coded] > TINY:
+                found.append(coded)
+            found.extend(slot + len(sizes) for slot in self.written.get(number, ()))
+        last = len(self.timeline.steps)
+        kept = set(self.renewed.values())
+        results = [
+            index
+            for index, buffer in enumerate(self.timeline.buffers)
+            if buffer.end == last and buffer.start >= 0 and index not in kept
+        ]
+        return found, [index for index in results if sizes[index] > TINY]

@@ -238,7 +238,10 @@ def conv(call: Call) -> None:
     In three dimensions Eigen's kernels unfold nothing.
     """
     op, x, rules = call.operator, call.x[0], tensorflow(call)
-    depthwise = op.type == "depthwise_conv" or op.groups > 1
+    depthwise = op.type == "depthwise_conv"
+    if not depthwise and op.groups > 1:
+        grouped(call)
+        return
     kernel, seen, width = weight(call, "kernel"), way(call), call.lowering.job.width
     macs = op.macs(call.ins, call.outs)
     if seen.folded:
@@ -290,6 +293,36 @@ def conv(call: Call) -> None:
             call.give(0, call.emit("BatchToSpaceND", [dx], call.ins[0]) if seen.folded else dx)
 
         in_order(first, to_filter, lambda: give_bias(call, dy), to_input)
+
+
+def grouped(call: Call) -> None:
+    """Keras calls XLA for a convolution in groups, forwards and backwards.
+
+    Its scratch is a copy of the input, and backwards of the incoming gradient and of the kernel: a
+    kernel of one channel a group is first made a dense one.
+    """
+    op, x, kernel, width = call.operator, call.x[0], weight(call, "kernel"), call.lowering.job.width
+    macs = op.macs(call.ins, call.outs)
+    copy = Size(0, x.spec.elements * width)
+    y = call.emit("Conv", [x, kernel], call.outs[0], scratch=[copy])
+    bias = call.w.get("bias")
+    if bias is not None:
+        y = call.emit("BiasAdd", [y, bias], call.outs[0], inplace=(0,))
+    call.result(timed(call, y, macs))
+    spec = call.w["kernel"].spec
+    dense = spec.elements * (op.groups if spec.dims[-2] == 1 else 1)
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        dw = Value(spec, width, "gradients", f"{call.layer}/kernel")
+        dx = call.value(call.ins[0])
+        copies = Size(dense * width, dy.spec.elements * width)
+        call.node("XlaRun", [x, kernel, dy], [dx, dw], scratch=[copies])
+        timed(call, dw, 2 * macs)
+        call.give(0, dx)
+        if call.trains("kernel"):
+            call.give_weight("kernel", dw)
+        give_bias(call, dy)
 
 
 @rule("conv_transpose")
