@@ -629,28 +629,49 @@ def squareplus(call: Call) -> None:
         call.give(0, right)
 
 
-#: Functions of an element by their gradient's source; without one, nothing is kept.
-FUNCTIONS_FROM_RESULT = ("exp", "sqrt", "rsqrt", "sigmoid", "tanh", "reciprocal", "expm1")
-FUNCTIONS_WITHOUT = ("multiply", "divide", "true_divide", "neg", "negative")
-FUNCTIONS_PASSING = ("add", "subtract")
+#: Functions of an element: whether the gradient is made from the result or from the input, and the
+#: tensors that are made on the way, each there until the gradient is.
+FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "abs": ("input", ("sgn",)),
+    "cos": ("input", ("sin", "neg")),
+    "exp": ("result", ()),
+    "expm1": ("result", ("add",)),
+    "log": ("input", ()),
+    "log1p": ("input", ("add",)),
+    "pow": ("input", ("pow", "mul")),
+    "power": ("input", ("pow", "mul")),
+    "reciprocal": ("result", ("mul", "neg")),
+    "rsqrt": ("result", ("pow", "mul")),
+    "sigmoid": ("result", ()),
+    "sin": ("input", ("cos",)),
+    "sqrt": ("result", ("mul",)),
+    "square": ("input", ("pow", "mul")),
+    "tanh": ("result", ()),
+    **dict.fromkeys(("multiply", "divide", "true_divide", "neg", "negative"), ("", ())),
+    **dict.fromkeys(("sign", "round", "floor", "ceil"), ("", ())),
+}
 
 
 @Eager.rule("function")
 def function(call: Call) -> None:
     """A function of each element, perhaps with a constant."""
-    name, x = call.operator.name, call.x[0]
-    y = call.emit(name, [x], call.outs[0])
+    name, x, spec = call.operator.name, call.x[0], call.outs[0]
+    y = call.emit(name, [x], spec)
     result(call, y, strides=strided(call))
-    if name in FUNCTIONS_PASSING:
+    source, steps = FUNCTIONS.get(name, ("input", ()))
+    kept = {"result": [y], "input": [x]}.get(source, [])
 
-        @call.backward
-        def gradient(dy: Value | None) -> None:
-            if dy is not None:
-                call.give(0, dy)
-
-        return
-    kept = [] if name in FUNCTIONS_WITHOUT else [y] if name in FUNCTIONS_FROM_RESULT else [x]
-    same_back(call, f"{name}_backward", kept)
+    @call.backward
+    def gradient(dy: Value | None) -> None:
+        if dy is None or not call.needs(0):
+            return
+        if name in ("add", "subtract"):
+            call.give(0, dy)
+            return
+        made: list[Value] = []
+        for step in steps:
+            made.append(call.emit(step, [*kept, *made], spec))
+        call.give(0, call.emit("mul", [dy, *kept, *made], spec))
 
 
 @Eager.rule("rescale")
@@ -735,19 +756,46 @@ def permute(call: Call) -> None:
 
 @Eager.rule("flatten", "reshape")
 def reshape(call: Call) -> None:
-    """A view, or a copy where the axes are not in the order of memory."""
+    """A view, or a copy where axes are put together that do not follow each other in memory."""
     spec, out = call.ins[0], call.outs[0]
-    # Along axes of size 1 any order is the order of memory.
-    if strided(call) and sum(n > 1 for n in spec.dims[1:]) > 1:
+    dims = spec.dims
+    copied = strided(call) and not viewable(dims[1:], channels_in_front(dims[1:]), out.dims[1:])
+    if copied:
         y = call.emit("clone", [call.x[0]], out)
     else:
         y = call.emit("view", [call.x[0]], out, alias=True)
-    result(call, y)
+    result(call, y, strides=strided(call) and not copied)
 
     @call.backward
     def gradient(dy: Value | None) -> None:
         if dy is not None:
             call.give(0, dy)
+
+
+def channels_in_front(sizes: Sequence[int]) -> list[int]:
+    """Strides of a sample whose last axis stands in front of the others in memory."""
+    strides, step = [], 1
+    for size in reversed(sizes[:-1]):
+        strides.append(step)
+        step *= size
+    return [*reversed(strides), step]
+
+
+def viewable(sizes: Sequence[int], strides: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether a tensor of other sizes can share the memory (ATen/TensorUtils, computeStride)."""
+    axes = [(n, step) for n, step in zip(sizes, strides, strict=True) if n > 1]
+    wanted = [n for n in target if n > 1]
+    while axes:
+        # A run of axes that follow each other in memory is one axis to any view.
+        size, step = axes.pop()
+        while axes and axes[-1][1] == size * step:
+            size *= axes.pop()[0]
+        taken = 1
+        while wanted and taken < size:
+            taken *= wanted.pop()
+        if taken != size:
+            return False
+    return True
 
 
 @Eager.rule("slice")
@@ -1098,11 +1146,12 @@ def maximum(call: Call) -> None:
     result(call, lefts[-1], strides=strided(call))
 
     def chosen(dy: Value, left: Value, right: Value) -> Value:
-        tie = call.emit("eq", [left, right], spec._replace(dtype="bool"))
         half = call.emit("div", [dy], spec)
+        tie = call.emit("eq", [left, right], spec._replace(dtype="bool"))
         taken = call.emit("where", [tie, half, dy], spec)
-        other = call.emit("lt", [left, right], spec._replace(dtype="bool"))
-        return call.emit("masked_fill", [taken, other, dy, left, right], spec)
+        # Where the other one was chosen it is set to zero, in place.
+        call.emit("lt", [left, right, tie, half, dy], spec._replace(dtype="bool"))
+        return taken
 
     @call.backward
     def gradient(dy: Value | None) -> None:
