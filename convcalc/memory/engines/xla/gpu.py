@@ -28,6 +28,8 @@ EXPENSIVE = {
     *("swish", "silu", "sigmoid", "tanh", "gelu", "elu", "selu", "softplus", "softmax"),
     *("hard_silu", "hard_swish", "hard_sigmoid", "mish", "exponential", "log_softmax"),
 }
+#: Those whose gradient is computed from their result (jax.lax's rules of tanh, logistic, exp).
+BY_RESULT = {"tanh", "sigmoid", "exponential", "softmax"}
 RELUS = {"relu", "relu6"}
 #: Those that cuDNN's convolutions apply by themselves.
 LIBRARY = {"relu"}
@@ -431,7 +433,7 @@ def activation(call: Call) -> None:
 
         @call.backward
         def gradient(dy: Value) -> None:
-            dx = emit.lazy(call.ins[0], dy, *before)
+            dx = emit.lazy(call.ins[0], dy, *(reads(y) if function in BY_RESULT else before))
             emit.store(dx, "activation gradient")
             call.give(0, dx)
 

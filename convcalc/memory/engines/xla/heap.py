@@ -61,12 +61,13 @@ def packed(buffers: Sequence[Interval]) -> int:
     """The height of the block that holds all of them: the lowest of several orders of placing.
 
     ChooseBestHeapAlgorithm places by size and by length of life.  Among buffers of equal size XLA's
-    order hangs on names; of the two that are tried here one comes out as its own in all blocks that
-    were compared but one.
+    order hangs on the numbers of instructions, which are not known here; with the best of three its
+    own height came out in nearly all blocks that were compared.
     """
     large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
     orders = (
         lambda b: (-b.size, b.start),
+        lambda b: (-b.size, -b.start),
         lambda b: (-b.size, b.start - b.end),
         lambda b: (b.start - b.end, -b.size),
     )
