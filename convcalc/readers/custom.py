@@ -14,7 +14,8 @@ from convcalc.errors import ConvcalcError, ModelError
 from convcalc.network import Op
 from convcalc.tensors import TensorSpec
 
-#: Takes the layer's configuration (Keras' config, ONNX' attributes) and its inputs' shapes without
+#: Takes the layer's configuration (Keras' config, ONNX' attributes, the arguments of a PyTorch
+#: operator that are no tensors) and its inputs' shapes without
 #: the batch (None where unknown); gives a layer of our spec, or a list of them.
 Describe = Callable[[Mapping[str, Any], tuple[tuple[int, ...] | None, ...]], Any]
 
@@ -25,13 +26,15 @@ def register_layer(name: str, describe: Describe | None) -> None:
     """Describe the layers of a class that convcalc does not know, from now on.
 
     `name` is what the source calls it: a Keras class ("MyLayer", or "package>MyLayer" for one
-    that is registered in Keras), an ONNX operator, a PyTorch operator.  It comes before a rule of
-    convcalc of the same name, and replaces an earlier description; None takes it back.
+    that is registered in Keras), an ONNX operator ("Op", or "domain>Op"), a PyTorch operator ("op",
+    or "library::op"; PyTorch modules need no description, they are traced through).  It comes
+    before a rule of convcalc of the same name, and replaces an earlier description; None takes it
+    back.
 
-    `describe(config, shapes)` returns a layer as in a spec (``"relu"``, ``{"conv": {"filters": 8,
-    "kernel": 3}}``), or a list of such layers.  The first one reads the layer's inputs, the others
-    the one before, unless ``from`` names them: ``"input"`` is the layer's input, ``"input:1"``
-    its second one.  The last one's output is the layer's.
+    `describe(config, shapes)` returns a layer as in a spec (``"batch_norm"``, ``{"conv":
+    {"filters": 8, "kernel": 3}}``), or a list of such layers.  The first one reads the layer's
+    inputs, the others the one before, unless ``from`` names them: ``"input"`` is the layer's input,
+    ``"input:1"`` its second one.  The last one's output is the layer's.
     """
     if describe is None:
         DESCRIBED.pop(name, None)

@@ -9,7 +9,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from convcalc.errors import ConvcalcError, ModelError
+from convcalc.errors import ConvcalcError, MissingExtra, ModelError
+
+#: Frameworks that such a file imports -> the extra that installs them.
+EXTRAS = {"jax": "jax", "keras": "tensorflow", "tensorflow": "tensorflow", "torch": "torch"}
 
 
 def call(path: Path, function: str) -> Any:
@@ -21,6 +24,7 @@ def call(path: Path, function: str) -> Any:
     Raises:
         ModelError: there is no such file or function, or their code raises: the message names the
             file and the line.
+        MissingExtra: the file needs a framework that is not installed.
     """
     if not path.is_file():
         raise ModelError(f"'{path}' is no file")
@@ -44,6 +48,8 @@ def call(path: Path, function: str) -> Any:
     except ConvcalcError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+            raise MissingExtra(EXTRAS[error.name]) from error
         line = error.lineno if isinstance(error, SyntaxError) else line_in(error, path)
         where = f"'{path}', line {line}" if line else f"'{path}'"
         said = " ".join(traceback.format_exception_only(error)[-1].split())

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convcalc.errors import ModelError, ShapeError
-from convcalc.network import Network, Op
+from convcalc.network import Network, Op, infer
 from convcalc.ops.base import Operator
 from convcalc.ops.opaque import Constant, Opaque
 from convcalc.ops.shape import Gather, Reshape
+from convcalc.readers import custom
 from convcalc.readers.torch import STOCHASTIC_DEPTH
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
 
@@ -276,6 +277,8 @@ class Builder:
         if first is None or base.startswith("new_") or all(isinstance(t, Folded) for t in tensors):
             found: Any = [Folded(shape, dtype, node.name) for shape, dtype in results]
             made = found if listed(node) else found[0]
+        elif describe := custom.find(schema.name, base):
+            made = self.described(call, describe, results)
         else:
             made = self.apply(call, RULES.get(base), results)
         self.follow(node, schema, made, env)
@@ -298,6 +301,40 @@ class Builder:
             del self.ops[marks[0] :]
             _, self.names, self.claimed, self.constants = marks
             return self.unknown(call, results)
+
+    def described(
+        self,
+        call: Call,
+        describe: custom.Describe,
+        results: Sequence[tuple[tuple[int, ...], str]],
+    ) -> Any:
+        """What the user says an operator is made of; its variables are the description's.
+
+        Raises:
+            ModelError: the description fails, or makes other shapes than PyTorch does.
+        """
+        values = list(flat(call.args.values()))
+        for value in values:
+            if isinstance(value, Weight):
+                self.claimed.setdefault(value.key, call.layer)
+        sources = [self.tensor(v, call) for v in values if not isinstance(v, Weight)]
+        name = self.unique(call.layer)
+        whole = Op(name, Opaque(call.base), tuple(sources), call.layer, call.layer_type)
+        config = {key: value for key, value in call.args.items() if not list(flat([value]))}
+        ops = custom.described(describe, config, whole, [self.specs[ref] for ref in sources])
+        tensors, made, _ = infer(ops, {ref: self.specs[ref] for ref in sources})
+        for spec, (shape, _) in zip(made[name], results, strict=False):
+            if spec.shape != shape:
+                wanted = "x".join(map(str, shape))
+                raise ModelError(
+                    f"the description of '{call.layer}' ({call.base}) makes {spec}, where PyTorch "
+                    f"makes {wanted}; channels come second there: channels_first: true"
+                )
+        self.ops.extend(ops)
+        self.specs.update(tensors)
+        self.names.update(op.name for op in ops)
+        outputs = [Ref(whole.output(i)) for i in range(len(made[name]))]
+        return outputs if listed(call.node) else outputs[0]
 
     def unknown(self, call: Call, results: Sequence[tuple[tuple[int, ...], str]]) -> Any:
         """An op without a rule; its variables become constants, so that they are counted."""

@@ -187,3 +187,38 @@ def test_an_operator_of_onnx(tmp_path: Path) -> None:
     assert report.status == "complete"
     assert (report.totals.params, report.totals.macs) == (112, 6 * 6 * 27 * 4)
     assert [layer.output_shape for layer in report.layers] == [[1, 4, 6, 6]] * 2
+
+
+def test_an_operator_of_pytorch() -> None:
+    """Its weights are those of the description, and count once."""
+    torch = pytest.importorskip("torch")
+
+    with torch.library._scoped_library("mine", "FRAGMENT") as library:
+        library.define("mix(Tensor x, Tensor weight, int groups) -> Tensor")
+        library.impl("mix", lambda x, weight, groups: x[:, :1] * weight.sum(), "Meta")
+        library.impl("mix", lambda x, weight, groups: x[:, :1] * weight.sum(), "CPU")
+
+        class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.ones(1, 4, 1, 1))
+
+            def forward(self, x: Any) -> Any:
+                return torch.relu(torch.ops.mine.mix(x, self.weight, 1))
+
+        net = Net()
+        before = convcalc.analyze(net, input=(6, 5, 4))
+        assert before.status == "partial"
+        for name in ("mix", "mine::mix"):
+            conv = {"kernel": 1, "bias": False, "channels_first": True}
+            convcalc.register_layer(
+                name,
+                lambda config, shapes, conv=conv: {"conv": {"filters": config["groups"], **conv}},
+            )
+            report = convcalc.analyze(net, input=(6, 5, 4))
+            assert report.status == "complete"
+            assert (report.totals.params, report.totals.macs) == (4, 4 * 30)
+            convcalc.register_layer(name, None)
+        convcalc.register_layer("mix", lambda config, shapes: "batch_norm")
+        with pytest.raises(ModelError, match="makes 1x4x6x5, where PyTorch makes 1x1x6x5"):
+            convcalc.analyze(net, input=(6, 5, 4))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from convcalc.cli import main
-from convcalc.errors import ModelError, UsageError
-from convcalc.readers import load
+from convcalc.errors import MissingExtra, ModelError, UsageError
+from convcalc.readers import load, python
 
 NET = """
 import dataclasses
@@ -104,3 +104,11 @@ def test_the_command_line_takes_it(
     assert "building" not in out
     assert "building" in err
     sys.modules.pop("helper", None)
+
+
+def test_a_framework_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    file = tmp_path / "net.py"
+    file.write_text("import torch\ndef build(): return torch.nn.Linear(3, 2)\n", encoding="utf-8")
+    with pytest.raises(MissingExtra, match=r"convcalc\[torch\]"):
+        python.call(file, "build")
