@@ -137,7 +137,7 @@ def test_one_layer_in_many_forms(
         ("analyze lenet5 --max-params 10k", 1, "params 61,706 is over the limit of 10,000"),
         ("analyze lenet5 --max-memory 1kB", 1, "memory"),
         ("analyze lenet5 --output /nowhere/file", 2, "cannot write"),
-        ("analyze", 2, "Missing argument"),
+        ("analyze", 2, "give either MODEL or --source FILE"),
         ("nonsense", 2, "No such command"),
     ],
 )
