@@ -245,9 +245,9 @@ def progress_bar() -> Iterator[Progress]:
     begun = time.monotonic()
 
     def progress(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
         if time.monotonic() - begun > PATIENCE:
             bar.start()
-        bar.update(task, completed=done, total=total)
 
     try:
         yield progress

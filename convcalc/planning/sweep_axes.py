@@ -176,16 +176,16 @@ def affected(net: Network, name: str) -> tuple[list[str], str]:
     layer, separator, attribute = name.rpartition(".")
     if not separator:
         raise UsageError(f"'{name}' must be LAYER.ATTRIBUTE, as in conv1.filters")
-    ops = {op.name: op for op in net.ops}
-    meant = [op for op in net.ops if fnmatchcase(op.name, layer)]
-    if layer in ops:
-        meant = [ops[layer]]
+    meant = [op for op in net.ops if layer in (op.name, op.layer)] or [
+        op for op in net.ops if fnmatchcase(op.name, layer) or fnmatchcase(op.layer, layer)
+    ]
     if not meant:
-        hint = suggestion(layer, ops)
+        hint = suggestion(layer, {op.layer for op in net.ops})
         raise UsageError(f"'{name}': '{net.name}' has no layer '{layer}'{hint}")
     known = [{field.name for field in dataclasses.fields(op.operator)} for op in meant]
     found = [op.name for op, fields in zip(meant, known, strict=True) if attribute in fields]
     if not found:
-        hint = suggestion(attribute, known[0]) or f"; known: {', '.join(sorted(known[0]))}"
-        raise UsageError(f"'{name}': '{meant[0].name}' has no attribute '{attribute}'{hint}")
+        every = sorted(set[str]().union(*known))
+        hint = suggestion(attribute, every) or f"; known: {', '.join(every)}"
+        raise UsageError(f"'{name}': '{layer}' has no attribute '{attribute}'{hint}")
     return found, attribute
