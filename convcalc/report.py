@@ -315,3 +315,80 @@ class FitReport(Model):
     def nothing_fits(self) -> bool:
         """Whether no budget is large enough for anything."""
         return all(row.likely is None for row in self.fits)
+
+
+@schema
+class Setting(Model):
+    """What a remedy may change, as it is after it."""
+
+    engine: str
+    dtype: str
+    optimizer: str
+    batch: int
+    """Samples of one step on one device."""
+    accumulate: int
+    """Steps whose gradients are added up for one update."""
+    devices: int
+    checkpointed: bool
+    inputs: dict[str, list[int]]
+    macs: int
+    """Multiply-accumulates of one sample, forward."""
+    params: int
+    trainable_params: int
+
+
+@schema
+class Remedy(Model):
+    """One change, or a plan of several, with what it saves and what it costs."""
+
+    name: str
+    change: str
+    rung: Literal["predicted", "textbook"]
+    """What the figure rests on: the engine's prediction, or the textbook's estimate on top."""
+    effort: Literal["nothing", "time", "tuning", "devices", "accuracy"]
+    """What it costs beyond memory."""
+    peak_bytes: int
+    interval: tuple[int, int]
+    saving_bytes: int
+    fits: Literal["safe", "likely", "hopeful", "no"] | None
+    """By which bound it fits the budget; null without one."""
+    price: list[str]
+    after: Setting
+
+
+@schema
+class Refused(Model):
+    """A remedy that has no use here."""
+
+    name: str
+    reason: str
+
+
+@schema
+class Finding(Model):
+    """Something in the network that looks like a mistake or a waste."""
+
+    code: str
+    layers: list[str]
+    message: str
+
+
+@schema
+class Advice(Model):
+    """What can be changed so that less memory is needed."""
+
+    network: str
+    mode: str
+    device: str | None
+    memory_bytes: int | None
+    usable_bytes: int | None
+    now: Setting
+    peak_bytes: int
+    interval: tuple[int, int]
+    fits: Literal["safe", "likely", "hopeful", "no"] | None
+    remedies: list[Remedy]
+    """The best first: those that fit, of those the cheapest, of those what saves most."""
+    plan: Remedy | None
+    """The cheapest combination that fits; null without a budget, if it fits anyway, or if none."""
+    refused: list[Refused]
+    lint: list[Finding]

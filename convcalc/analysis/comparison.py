@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import SequenceMatcher
 
-from convcalc.report import Layer, Model, Report, schema
+from convcalc.report import Layer, Model, Report, Settings, schema
 
 
 @schema
@@ -17,7 +17,7 @@ class Pair(Model):
 
 @schema
 class Difference(Model):
-    """One total on both sides."""
+    """One total on both sides; peaks are there where both sides have one."""
 
     quantity: str
     left: int
@@ -26,10 +26,12 @@ class Difference(Model):
 
 @schema
 class Comparison(Model):
-    """Totals, memory by the book, and the layers that differ."""
+    """Totals, memory by the book and by the engines, and the layers that differ."""
 
     left: str
     right: str
+    left_settings: Settings
+    right_settings: Settings
     totals: list[Difference]
     layers: list[Pair]
     same_layers: int
@@ -52,10 +54,22 @@ def compare(left: Report, right: Report) -> Comparison:
         )
         for name in ("inference_bytes", "training_bytes")
     ]
+    for mode in ("inference", "training"):
+        sides = [getattr(report.memory, mode) for report in (left, right)]
+        if None not in sides:
+            totals.append(
+                Difference(
+                    quantity=f"{mode}_peak_bytes",
+                    left=sides[0].peak_bytes,
+                    right=sides[1].peak_bytes,
+                )
+            )
     pairs = aligned(left.layers, right.layers)
     return Comparison(
         left=left.network,
         right=right.network,
+        left_settings=left.settings,
+        right_settings=right.settings,
         totals=totals,
         layers=[pair for pair in pairs if pair.left != pair.right],
         same_layers=sum(pair.left == pair.right for pair in pairs),

@@ -12,37 +12,59 @@ from convcalc.cli import options
 if TYPE_CHECKING:
     from convcalc.analysis.comparison import Comparison
 
+if TYPE_CHECKING:
+    from convcalc.analysis.comparison import Comparison
+
 
 def compare_command(
     left: options.Model,
-    right: options.Model,
+    right: Annotated[
+        str | None, typer.Argument(help="Another model; left out: the same one again.")
+    ] = None,
     input: options.InputSize = None,
     batch: options.Batch = 1,
     dtype: options.Dtype = "float32",
+    optimizer: options.Optimizer = "none",
+    engine: options.Engine = "textbook",
+    device: options.Device = "gpu",
     right_input: Annotated[
         list[str] | None, typer.Option(help="Another size for the second.")
     ] = None,
     right_batch: Annotated[int | None, typer.Option(help="Another batch for the second.")] = None,
     right_dtype: Annotated[str | None, typer.Option(help="Another dtype for the second.")] = None,
+    right_optimizer: Annotated[
+        str | None, typer.Option(help="Another optimizer for the second.")
+    ] = None,
+    right_engine: Annotated[str | None, typer.Option(help="Another engine for the second.")] = None,
+    right_device: Annotated[str | None, typer.Option(help="Another device for the second.")] = None,
     layers: Annotated[bool, typer.Option(help="Also the layers that differ.")] = False,
     format: options.Format = None,
     json: options.Json = False,
     output: options.Output = None,
 ) -> None:
     """Two models, or two settings of one, side by side."""
-    from convcalc import analyze
-    from convcalc.analysis.comparison import compare
+    from convcalc import compare
     from convcalc.cli.tables import emit
 
     form = options.output_format(format, json)
+    changed = {
+        "input": options.input_sizes(right_input),
+        "batch": right_batch,
+        "dtype": right_dtype,
+        "optimizer": right_optimizer,
+        "engine": right_engine,
+        "device": right_device,
+    }
     result = compare(
-        analyze(left, input=options.input_sizes(input), batch=batch, dtype=dtype),
-        analyze(
-            right,
-            input=options.input_sizes(right_input or input),
-            batch=batch if right_batch is None else right_batch,
-            dtype=right_dtype or dtype,
-        ),
+        left,
+        right,
+        input=options.input_sizes(input),
+        batch=batch,
+        dtype=dtype,
+        optimizer=optimizer,
+        engine=engine,
+        device=device,
+        other={name: value for name, value in changed.items() if value is not None},
     )
     if form == "json":
         emit(result.model_dump_json(indent=2), output)
@@ -63,9 +85,7 @@ def as_text(result: Comparison, form: str, layers: bool) -> str:
         show: Callable[[int], str] = str if form == "csv" else human
         ratio = f"{row.right / row.left:.3f}" if row.left else ""
         rows.append([row.quantity, show(row.left), show(row.right), ratio])
-    names = [result.left, result.right]
-    if names[0] == names[1]:
-        names = [f"{name} ({side})" for name, side in zip(names, ("left", "right"), strict=True)]
+    names = titles(result)
     text = write(
         [Column("quantity"), *(Column(name, True) for name in names), Column("ratio", True)], rows
     )
@@ -81,3 +101,17 @@ def as_text(result: Comparison, form: str, layers: bool) -> str:
         same = "" if form == "csv" else f"\n{result.same_layers} layers are the same; these differ:"
         text = "\n".join([text + same, write(columns, lines)])
     return text
+
+
+def titles(result: Comparison) -> list[str]:
+    """What tells the columns apart: the names, or of one network the settings that differ."""
+    if result.left != result.right:
+        return [result.left, result.right]
+    sides = result.left_settings.model_dump(), result.right_settings.model_dump()
+    differing = [name for name in sides[0] if sides[0][name] != sides[1][name]]
+    if not differing:
+        return [f"{result.left} (left)", f"{result.right} (right)"]
+    return [
+        ", ".join(f"batch {side[name]}" if name == "batch" else side[name] for name in differing)
+        for side in sides
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import convcalc
 from convcalc.cli import main
 
 
@@ -128,3 +129,70 @@ def test_memory_on_a_named_device(capsys, monkeypatch) -> None:
     named = run(capsys, monkeypatch, "memory", "lenet5", "--device", "rtx-4090", "--json")
     plain = run(capsys, monkeypatch, "memory", "lenet5", "--device", "gpu", "--json")
     assert named == plain
+
+
+def test_advise(capsys, monkeypatch) -> None:
+    base = ("advise", "lenet5", "--engine", "torch", "--batch", "64")
+    code, out, _ = run(capsys, monkeypatch, *base, "--memory", "3MB")
+    assert code == 0
+    assert "does not fit 3 MB" in out
+    assert "the cheapest plan that fits: batch 64 in " in " ".join(out.split())
+    header = next(line for line in out.splitlines() if line.startswith("fits"))
+    assert header.split() == ["fits", "remedy", "peak", "saved", "costs"]
+    assert "not xla: torch runs in one way only" in out
+    assert "note (odd-channels)" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_advise_without_a_budget_with_much_and_with_too_little(capsys, monkeypatch) -> None:
+    base = ("advise", "lenet5", "--engine", "torch")
+    _, out, _ = run(capsys, monkeypatch, *base)
+    assert "that " not in out.split("fits  remedy")[0]
+    _, out, _ = run(capsys, monkeypatch, *base, "--device", "rtx-4090")
+    assert "that fits 25.8 GB of rtx-4090" in out
+    code, out, _ = run(capsys, monkeypatch, *base, "--memory", "10kB")
+    assert code == 0
+    assert "not even together" in out
+
+
+def test_advise_in_other_forms(capsys, monkeypatch) -> None:
+    base = ("advise", "lenet5", "--engine", "torch", "--memory", "1MB")
+    _, out, _ = run(capsys, monkeypatch, *base, "--json")
+    data = json.loads(out)
+    assert data["remedies"][0]["after"]["batch"] >= 1
+    _, out, _ = run(capsys, monkeypatch, *base, "--format", "csv")
+    assert out.startswith("name,fits,remedy,peak,saved,costs,price\n")
+    _, out, _ = run(capsys, monkeypatch, *base, "--format", "markdown")
+    assert out.startswith("| fits | remedy | peak | saved | costs |")
+    code, _, err = run(capsys, monkeypatch, *base, "--mode", "both")
+    assert code == 2
+    assert "unknown mode 'both'" in err
+
+
+def test_compare_two_settings(capsys, monkeypatch) -> None:
+    base = ("compare", "lenet5", "--engine", "torch", "--optimizer", "adam", "--batch", "8")
+    _, out, _ = run(capsys, monkeypatch, *base, "--right-dtype", "mixed_float16")
+    assert out.splitlines()[0].split() == ["quantity", "float32", "mixed_float16", "ratio"]
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[2:]}
+    assert float(rows["training_peak_bytes"][-1]) < 1
+    assert float(rows["params"][-1]) == 1
+    _, out, _ = run(
+        *(capsys, monkeypatch, *base, "--right-batch", "16", "--right-optimizer", "sgd"),
+        *("--right-engine", "jax", "--right-device", "t4", "--json"),
+    )
+    data = json.loads(out)
+    assert data["right_settings"]["device"] == "t4"
+    assert data["left_settings"]["optimizer"] == "adam"
+    peaks = {row["quantity"]: row["right"] for row in data["totals"]}
+    report = convcalc.analyze("lenet5", engine="jax", optimizer="sgd", batch=16)
+    assert report.memory.training is not None
+    assert peaks["training_peak_bytes"] == report.memory.training.peak_bytes
+
+
+def test_compare_a_network_with_itself_or_with_the_book(capsys, monkeypatch) -> None:
+    _, out, _ = run(capsys, monkeypatch, "compare", "lenet5")
+    assert "lenet5 (left)" in out
+    assert "peak_bytes" not in out
+    _, out, _ = run(capsys, monkeypatch, "compare", "lenet5", "--right-engine", "torch")
+    assert "textbook" in out.splitlines()[0]
+    assert "peak_bytes" not in out
