@@ -227,8 +227,8 @@ def settle(call: Call, y: Lazy) -> Lazy:
     """Decide whether an op's result becomes a buffer: by who reads it.
 
     A library call needs one.  A sum or an average that several read, or a normalization, is stored
-    (fusion goes into all readers or into none); so is the ReLU before a normalization, and an
-    expensive activation of small maps with several readers.
+    (fusion goes into all readers or into none); so is the ReLU before a normalization, or behind one
+    with several readers, and an expensive activation of small maps with several readers.
     """
     known = rules(call)
     readers = known.consumers(call.op.name)
@@ -237,7 +237,7 @@ def settle(call: Call, y: Lazy) -> Lazy:
     normalized = "batch_norm" in types or "layer_norm" in types or "group_norm" in types
     wanted = (
         any(kind in CALLS for kind in types)
-        or (y.origin == "act" and normalized)
+        or (y.origin == "act" and (normalized or (several and y.mask_after_norm)))
         or (y.origin == "exp" and several and known.rows(y.spec) < RECOMPUTED_ROWS)
         or (y.origin in ("add", "average") and (several or normalized))
         or (y.origin == "act" and y.relu and y.mask_after_norm and any(map(pools_alone, readers)))
@@ -255,7 +255,7 @@ def settle(call: Call, y: Lazy) -> Lazy:
     elif zero_shared:
         outputs.append(emit.value(y.spec))
         known.zeros[y.spec.dims] = outputs[1]
-    elif y.masked:
+    elif y.masked and any(kind in CALLS for kind in types):
         outputs.append(emit.value(y.spec._replace(dtype="bool")))
         y.mask = outputs[1]
     emit.run("fusion", inputs, outputs, elementwise=len(outputs) == 1)
