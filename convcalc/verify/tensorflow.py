@@ -19,6 +19,9 @@ from convcalc.verify.request import Measurement, Request, loss_of, median
 
 MIB = 2**20
 
+#: What TensorFlow's allocator takes on a CPU before a network asks for anything.
+STARTED = 8 * MIB
+
 #: Steps before the first that counts: one traces and makes the slots, one updates them for the
 #: first time, which copies those that share one constant of zeros.
 WARM_UP = 2
@@ -132,7 +135,10 @@ def prepare(tf: Any, request: Request) -> str:  # pragma: no cover
     if request.device == "cpu":
         # Later chunks are split off one large region, as on a GPU, instead of each being a region
         # that is handed out whole.  Nothing is written to it: it takes addresses, not memory.
+        # A budget is one region but for what is handed out before, as a GPU's is.
         size = min(limit(request) * 3 // 4, 2**34)
+        if request.memory_limit is not None:
+            size = max(request.memory_limit - STARTED, MIB)
         region = tf.raw_ops.Empty(shape=[size // MIB, MIB // 4], dtype=tf.float32, init=False)
         del region
         return "CPU:0"
