@@ -14,7 +14,8 @@ from convcalc.readers.source.interpreter import Located, Run, parse
 from convcalc.readers.source.keras_code import KerasBase, KerasWorld
 from convcalc.readers.source.keras_code import Model as KerasModel
 from convcalc.readers.source.keras_names import SIGNATURES
-from convcalc.readers.source.torch_code import TorchBase, TorchWorld
+from convcalc.readers.source.torch_code import TorchWorld
+from convcalc.readers.source.torch_values import TorchBase
 from convcalc.readers.source.values import Function, Ignored, Instance, UserClass
 
 #: The parser alone takes seconds and hundreds of MB for a few MB of text.

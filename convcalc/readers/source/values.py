@@ -356,3 +356,17 @@ class Super(Thing):
         if base is None:
             return super().attribute(name, run)
         return base.get(self.instance, name, run)
+
+
+def hashed(values: list[Any]) -> set[Any]:
+    """Values as a set.
+
+    Raises:
+        ModelError: some are lists or mappings.
+    """
+    for value in values:
+        if not (plain.scalar(value) or (type(value) is tuple and plain.flat(value))):
+            if isinstance(value, Thing):
+                continue
+            raise ModelError("keys are numbers, texts, or tuples of them")
+    return set(values)
