@@ -78,7 +78,8 @@ class QuestionRoute(APIRoute):
             form = wanted(request, offers)
             answers: Answers = request.app.state.answers
             asked = JsonRequest(request.scope, request.receive)
-            body = await asked.body()
+            if not (body := await asked.body()):
+                raise Problem("malformed")
             digest = hashlib.blake2b(body, key=repr((route, form)).encode()[:64], digest_size=20)
             key = digest.digest()
             if (reply := answers.get(key)) is not None:

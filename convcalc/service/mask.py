@@ -39,7 +39,8 @@ def masked(message: str, given: dict[str, Any]) -> str:
     # What a message takes over without quotes; the longest first, for one may hold another.
     found = {text for value in given.values() for text in texts(value) if text in message}
     for text in sorted(found - ours, key=len, reverse=True):
-        message = message.replace(text, "…")
+        # Whole words: "relu" was sent, and "prelu" is proposed.
+        message = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "…", message)
     return message[:MOST]
 
 

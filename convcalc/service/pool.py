@@ -91,9 +91,11 @@ class Pool:
         self.idle: list[Worker] = []
         self.all: set[Worker] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Have all processes started; they load while the first requests come in."""
+        self.loop = asyncio.get_running_loop()
         self.idle = [await self.spawn() for _ in range(self.settings.processes)]
 
     async def stop(self) -> None:
