@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, reduce
+from math import prod
 from typing import Any
 
 from convcalc.ops import activation as act
@@ -236,10 +237,8 @@ def pool(step: Step, kind: Any) -> Held:
         if largest:
             around = ((0, 0), *sides, (0, 0))
             image = step.keras.ops.pad(image, around, constant_values=float("-inf"))
-        elif kind.count_include_pad:
-            image = zeros(step, image, sides)
         else:
-            raise step.refusal("its average pools count what is padded, or pad as 'same' does")
+            image = zeros(step, image, sides)
     layer = step.layer(
         f"{'Max' if largest else 'Average'}Pooling{len(slides)}D",
         tuple(s.kernel for s in slides),
@@ -247,7 +246,27 @@ def pool(step: Step, kind: Any) -> Held:
         padding=padding,
         data_format="channels_last",
     )
-    return step.made(layer(image))
+    pooled = layer(image)
+    if padding == "valid" and not largest:
+        factor = uncounted(slides, kind.count_include_pad)
+        pooled = pooled * factor if (factor != 1).any() else pooled
+    return step.made(pooled)
+
+
+def uncounted(slides: Sequence[Slide], padding_counts: bool) -> Any:
+    """Factors that take out of the means of zero-padded windows what does not count as an element:
+    the padding, or only what rounding up has added to it."""
+    import numpy as np
+
+    factor = np.ones((1,) * (len(slides) + 2), np.float32)
+    for axis, s in enumerate(slides, 1):
+        low, high = (-s.before, s.size + s.after) if padding_counts else (0, s.size)
+        first = np.arange(s.output) * s.stride - s.before
+        counted = np.minimum(first + s.kernel, high) - np.maximum(first, low)
+        shape = [1] * factor.ndim
+        shape[axis] = s.output
+        factor = factor * (s.kernel / counted).astype(np.float32).reshape(shape)
+    return factor
 
 
 def global_pool(step: Step, kind: pooling.GlobalPool) -> Held:
@@ -344,6 +363,8 @@ PLAIN_FUNCTIONS = (
 
 def function(step: Step, kind: act.Function) -> Held:
     tensor, moved = step.held[0]
+    if kind.name == "lrn":
+        return response_norm(step)
     if kind.name in FUNCTIONS:
         name, constants = FUNCTIONS[kind.name]
     elif kind.name in PLAIN_FUNCTIONS:
@@ -351,6 +372,18 @@ def function(step: Step, kind: act.Function) -> Held:
     else:
         raise step.refusal(f"it has no function '{kind.name}'")
     return Held(getattr(step.keras.ops, name)(tensor, *constants), moved)
+
+
+def response_norm(step: Step) -> Held:
+    """AlexNet's local response normalization, over five channels."""
+    image, ops = step.held[0].tensor, step.keras.ops
+    if step.builder.network.channels_first and not step.held[0].moved:
+        raise step.refusal("it normalizes over the channels of an image")
+    *space, channels = image.shape[1:]
+    squares = ops.reshape(ops.square(image), (-1, prod(space), channels, 1))
+    means = ops.average_pool(squares, (1, 5), 1, "same", data_format="channels_last")
+    around = ops.reshape(means, (-1, *space, channels))
+    return Held(image / ops.power(1.0 + 1e-4 * around, 0.75), step.held[0].moved)
 
 
 def cast(step: Step, kind: act.Cast) -> Held:
@@ -368,11 +401,30 @@ def simple(name: str, *args: Any) -> Rule:
 
 
 def together(step: Step) -> tuple[list[Any], bool]:
-    """The inputs in one order of axes, and whether that has the channels moved."""
-    moved = {held.moved for held in step.held}
-    if len(moved) == 1:
-        return [held.tensor for held in step.held], moved.pop()
-    return [step.in_order(index) for index in range(len(step.held))], False
+    """The inputs in one order of axes, and whether that has the channels moved.
+
+    What does not grow with the batch is turned to meet an image, anything else the other way.
+    """
+    held = step.held
+    if len({one.moved for one in held}) == 1:
+        return [one.tensor for one in held], held[0].moved
+    fixed = [spec.batch_axis is None for spec in step.inputs]
+    rank = max(len(one.tensor.shape) for one in held if one.moved)
+    if all(
+        one.moved or (constant and len(one.tensor.shape) <= rank)
+        for one, constant in zip(held, fixed, strict=True)
+    ):
+        return [one.tensor if one.moved else turned(step, one.tensor, rank) for one in held], True
+    return [step.in_order(index) for index in range(len(held))], False
+
+
+def turned(step: Step, tensor: Any, rank: int) -> Any:
+    """A tensor in the network's order, of `rank` axes with the channels last."""
+    ops = step.keras.ops
+    shape = (1,) * (rank - len(tensor.shape)) + tuple(tensor.shape)
+    if sum(size != 1 for size in shape) <= 1:
+        return ops.reshape(tensor, (shape[0], *shape[2:], shape[1]))
+    return ops.transpose(ops.reshape(tensor, shape), (0, *range(2, rank), 1))
 
 
 def merging(layer: str, op: str = "") -> Rule:

@@ -220,18 +220,21 @@ def test_transposed_convolutions_are_pytorchs(settings: dict[str, Any], layout: 
 
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
-@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("kind", ["max", "avg", "avg without padding"])
 def test_pools_with_numbers_are_pytorchs(kind: str, ceil_mode: bool) -> None:
     torch = pytest.importorskip("torch")
     settings = {"kernel": 3, "stride": 2, "padding": 1, "channels_first": True}
     pool: dict[str, Any] = {"max_pool": settings}
-    if kind == "avg":
-        pool = {"average_pool": {**settings, "count_include_pad": True}}
+    extra: dict[str, Any] = {}
+    if kind != "max":
+        pool = {"average_pool": {**settings, "count_include_pad": kind == "avg"}}
+        extra = {"count_include_pad": kind == "avg"}
     pool[next(iter(pool))]["ceil_mode"] = ceil_mode
-    net = net_of(pool, input=(9, 9, 4), layout="channels_first")
-    x = -np.random.default_rng(4).uniform(1, 2, size=(1, 9, 9, 4)).astype("float32")
-    function = getattr(torch.nn.functional, f"{kind}_pool2d")
-    expected = function(torch.tensor(x).permute(0, 3, 1, 2), 3, 2, 1, ceil_mode=ceil_mode)
+    net = net_of(pool, input=(10, 9, 4), layout="channels_first")
+    x = -np.random.default_rng(4).uniform(1, 2, size=(1, 10, 9, 4)).astype("float32")
+    function = getattr(torch.nn.functional, f"{kind[:3]}_pool2d")
+    image = torch.tensor(x).permute(0, 3, 1, 2)
+    expected = function(image, 3, 2, 1, ceil_mode=ceil_mode, **extra)
     np.testing.assert_allclose(agrees(net)(x), expected.permute(0, 2, 3, 1), rtol=1e-6)
 
 
@@ -330,6 +333,37 @@ def test_orders_of_axes_meet() -> None:
     agrees(Network(net.name, net.ops, net.inputs, ("f", "h", "a", "i"), net.layout))
 
 
+def test_constants_are_turned_to_meet_an_image() -> None:
+    """ONNX writes a batch norm's scale as (C, 1, 1); the image need not be turned for it."""
+    net = net_of(
+        {"constant": {"shape": [4, 1, 1], "stored": True, "trainable": True}, "name": "c"},
+        {"multiply": {}, "from": ["input", "c"], "name": "m"},
+        {"constant": {"shape": [4, 8, 1], "stored": True, "trainable": True}, "name": "d"},
+        {"add": {}, "from": ["m", "d"], "name": "a"},
+        layout="channels_first",
+    )
+    model = agrees(net)
+    scale = np.arange(4, dtype="float32").reshape(4, 1, 1)
+    offset = np.arange(32, dtype="float32").reshape(4, 8, 1)
+    model.set_weights([scale, offset])
+    x = np.random.default_rng(6).normal(size=(1, 8, 8, 4)).astype("float32")
+    expected = x.transpose(0, 3, 1, 2) * scale + offset
+    np.testing.assert_allclose(model(x), expected.transpose(0, 2, 3, 1), rtol=1e-6)
+
+
+def test_local_response_normalization_is_pytorchs() -> None:
+    torch = pytest.importorskip("torch")
+    net = net_of({"function": "lrn"}, input=(3, 2, 9), layout="channels_first")
+    x = np.random.default_rng(5).normal(size=(1, 3, 2, 9)).astype("float32") * 50
+    expected = torch.nn.functional.local_response_norm(torch.tensor(x).permute(0, 3, 1, 2), 5)
+    inner = slice(2, -2)  # at the edges the two divide by different numbers of channels
+    np.testing.assert_allclose(
+        np.asarray(agrees(net)(x))[..., inner],
+        expected.permute(0, 2, 3, 1)[..., inner],
+        rtol=1e-5,
+    )
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
@@ -338,7 +372,8 @@ def test_orders_of_axes_meet() -> None:
         ({"function": "frobnicate"}, "no function 'frobnicate'"),
         ({"global_pool": "lp"}, "no global lp pool"),
         ({"max_pool": {"dilation": 2}}, "no dilated pools"),
-        ({"average_pool": {"kernel": 3, "stride": 2, "padding": 1}}, "count what is padded"),
+        ({"average": {}, "from": ["input", "c"]}, "no constants"),
+        ({"attention": {"heads": 4, "key_dim": 2, "kv_heads": 2, "value_dim": 3}}, "no widths"),
         ({"batch_norm": {"statistics": False}}, "keeps statistics"),
         ({"rms_norm": {"scale": False}}, "always scales"),
         ({"reduce": {"kind": "l2", "axes": 1}}, "no reduction 'l2'"),
@@ -349,7 +384,8 @@ def test_orders_of_axes_meet() -> None:
     ids=str,
 )
 def test_what_keras_lacks_is_refused_by_name(entry: dict[str, Any], why: str) -> None:
-    net = net_of({**entry, "name": "odd", "layer": "block"})
+    constant = {"constant": {"shape": [4]}, "name": "c"}
+    net = net_of(constant, {"from": "input", **entry, "name": "odd", "layer": "block"})
     with pytest.raises(ModelError, match=f"'odd' .* of layer 'block' cannot be built.*{why}"):
         build(net)
 
