@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convcalc.errors import ModelError
+from convcalc.readers.source import plain
 
 if TYPE_CHECKING:
     from convcalc.readers.source.interpreter import Run
