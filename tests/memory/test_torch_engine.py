@@ -202,7 +202,13 @@ def forked(kind: str, branches: int) -> Network:
     )
 
 
-def taken(net: Network, device: str, optimizer: str = "sgd", mode: str = "training") -> Any:
+def taken(
+    net: Network,
+    device: str,
+    optimizer: str = "sgd",
+    mode: str = "training",
+    dtype: str = "float32",
+) -> Any:
     """What the tracker saw taken, and what is predicted: bytes in order, and the peak."""
     from convcalc.readers.spec import write_spec
     from convcalc.verify.request import Request
@@ -217,10 +223,11 @@ def taken(net: Network, device: str, optimizer: str = "sgd", mode: str = "traini
         mode=mode,
         batch=batch,
         optimizer=optimizer,
+        dtype=dtype,
         timeline=True,
     )
     found = track(request)
-    made = make(net, Job(mode, "float32", optimizer, device))
+    made = make(net, Job(mode, dtype, optimizer, device))
     sizes = made.timeline.sizes(batch)
     steps = [int(sizes[buffer]) for step, buffer in made.timeline.events if step >= 0 <= buffer]
     return (
@@ -327,3 +334,46 @@ def test_operators_take_what_the_tracker_sees(chain: str) -> None:
     seen, predicted, assumed = taken(CHAINS[chain], "gpu")
     assert predicted == seen
     assert not assumed
+
+
+@pytest.mark.parametrize("end", [DENSE, {"dense": {"units": 8, "activation": "softmax"}}])
+def test_mixed_precision_copies_what_the_tracker_sees(end: dict[str, Any]) -> None:
+    pytest.importorskip("torch")
+    net = sandwich(
+        {"conv": {"filters": 8, "kernel": 3, "padding": "same"}},
+        {"activation": "relu"},
+        {"max_pool": 2},
+        {"depthwise_conv": {"kernel": 3}},
+        {"activation": "silu"},
+        {"global_pool": "average"},
+        end=end,
+    )
+    for mode, optimizer in (("training", "adam"), ("inference", "none")):
+        seen, predicted, _ = taken(net, "cpu", optimizer, mode, "mixed_bfloat16")
+        assert predicted[1] == seen[1]
+        assert sorted(predicted[0]) == sorted(seen[0])
+
+
+def test_mixed_precision_by_hand() -> None:
+    # Inference: float32 weights and input, copies of both in 16 bits, and the output.
+    found = peak(ONE, mode="inference", optimizer="none", dtype="mixed_float16")
+    assert found == WEIGHTS + X + WEIGHTS // 2 + X // 2 + Y // 2
+    half = peak(ONE, mode="inference", optimizer="none", dtype="float16")
+    assert half == (WEIGHTS + X + Y) // 2
+    # A layer normalization of a GPU is computed in float32: its input is copied, its output twice
+    # as large; on a CPU it is computed in what comes.
+    net = {"input": [64], "layers": [{"dense": {"units": 4096, "bias": False}}, "layer_norm"]}
+    sizes = {
+        device: {
+            buffer.name.partition(":")[2]: buffer.size.at(8)
+            for buffer in make(
+                convcalc.load(net),
+                Job("inference", "mixed_bfloat16", "none", device),
+            ).timeline.buffers
+            if buffer.layer.startswith("layer_norm")
+        }
+        for device in ("gpu", "cpu")
+    }
+    rows = 8 * 4096
+    assert sizes["gpu"]["to"] == 4 * rows
+    assert "to" not in sizes["cpu"]

@@ -9,11 +9,12 @@ added to the first at once, out of place.  A gradient of a variable stays until 
 from __future__ import annotations
 
 from convcalc.memory.engines.torch import optimizers
+from convcalc.memory.engines.torch.autocast import WIDE, EagerCall
 from convcalc.memory.engines.torch.layout import Layout
 from convcalc.memory.job import CROSS_ENTROPY, Job
 from convcalc.memory.lowering import Call, Lowering, Rules
 from convcalc.memory.program import BACKWARD, Node, Program, Value
-from convcalc.network import Network
+from convcalc.network import Network, Op
 from convcalc.tensors import TensorSpec
 
 SCALAR = TensorSpec((), "float", None)
@@ -32,11 +33,15 @@ class EagerLowering(Lowering):
         self.strided: dict[str, bool] = {}
         """Tensors whose memory is not in the order of their axes: a reshape would copy them."""
         self.grads: dict[Value, Value] = {}
+        self.copies: dict[Value, Value] = {}
+        """Under mixed precision, the variables' copies in 16 bits."""
         self.root: Value | None = None
         """The gradient of the loss by itself, which the call of `backward` holds to its end."""
 
     def run(self) -> Program:
         program = super().run()
+        if not self.job.training:
+            self.leave_autocast()
         if self.root is not None:
             self.end_backward(self.root)
         return program
@@ -48,11 +53,21 @@ class EagerLowering(Lowering):
             last.inputs = (*last.inputs, root)
             root.users.append(last)
 
+    def call(self, op: Op) -> EagerCall:
+        return EagerCall(self, op)
+
+    def leave_autocast(self) -> None:
+        """The copies of the variables are let go of by autocast; backward nodes may keep theirs."""
+        if self.copies:
+            self.loss_node("autocast exit", list(self.copies.values()), [])
+
     def make_resting(self) -> None:
         """As any engine's; counters, class numbers, an optimizer's scalars and the last loss."""
         super().make_resting()
         resting = self.program.resting
         width = self.job.variable_width
+        if self.job.mixed:
+            self.widen()
         seen: set[str] = set()
         for op in self.net.ops:
             if op.operator.type != "batch_norm" or op.weights in seen:
@@ -76,6 +91,16 @@ class EagerLowering(Lowering):
                     value = Value(TensorSpec((), "float32", None), 4, "optimizer", name)
                     resting.append(value)
         resting.append(Value(SCALAR, self.loss_width, "activations", "loss", "loss"))
+
+    def widen(self) -> None:
+        """Inputs and labels come in float32; autocast makes its own copies."""
+        resting = self.program.resting
+        for held in (self.values, self.labels):
+            for name, value in held.items():
+                if value.spec.dtype == "float":
+                    spec = value.spec._replace(dtype=WIDE)
+                    wide = Value(spec, 4, value.kind, value.name, value.layer)
+                    resting[resting.index(value)] = held[name] = wide
 
     @property
     def loss_width(self) -> int:
@@ -115,7 +140,7 @@ class EagerLowering(Lowering):
 
     def weight_arrived(self, call: Call, name: str, gradient: Value) -> None:
         """Uses of one variable are summed before its gradient is stored."""
-        variable = call.w[name]
+        variable = call.variable(name) if isinstance(call, EagerCall) else call.w[name]
         before = self.grads.get(variable)
         if before is not None:
             spec = variable.spec

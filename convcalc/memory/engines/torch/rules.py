@@ -11,6 +11,7 @@ from typing import cast
 
 from convcalc.arithmetic import product
 from convcalc.memory.engines.torch import optimizers
+from convcalc.memory.engines.torch.autocast import WIDE
 from convcalc.memory.engines.torch.layout import (
     apart,
     pool_mode,
@@ -44,27 +45,39 @@ class Eager(Rules):
         root = low.root
         if root is None:
             root = low.root = Value(SCALAR, width, "gradients", "loss gradient", "loss")
-        if low.losses[name] == CROSS_ENTROPY:
+        entropy = low.losses[name] == CROSS_ENTROPY
+        wide = spec._replace(dtype=WIDE) if low.job.mixed and spec.dtype == "float" else spec
+        read = output
+        if wide != spec and not (entropy and low.gpu):
+            # Under autocast a loss reads float32; CUDA's log-softmax writes it without a copy.
+            read = value(wide)
+            low.loss_node("to", [output], [read])
+        if entropy:
             # The logits are the caller's until both have run.
-            kept, weight = value(spec), Value(SCALAR, width, "activations", "total weight", "loss")
-            program.add("_log_softmax", [output], [kept], layer="loss", phase=phase)
-            node("nll_loss_forward", [kept, labels, output], [weight])
-            if root.node is None:
-                low.loss_node("ones_like", [], [root])
-            by_log, by_logits = value(spec), value(spec)
-            low.loss_node("nll_loss_backward", [root, kept, labels, weight], [by_log])
-            low.loss_node("_log_softmax_backward_data", [by_log, kept], [by_logits])
-            return by_logits
-        node("mse_loss", [output, labels], [])
+            kept, weight = value(wide), Value(SCALAR, width, "activations", "total weight", "loss")
+            low.loss_node("_log_softmax", [read, output], [kept])
+            node("nll_loss_forward", [kept, labels, output, read], [weight])
+        else:
+            node("mse_loss", [read, labels, output], [])
+        low.leave_autocast()
         if root.node is None:
             low.loss_node("ones_like", [], [root])
-        gradient = value(spec)
-        low.loss_node("mse_loss_backward", [root, output, labels], [gradient])
+        if entropy:
+            by_log, gradient = value(wide), value(spec if read is output else wide)
+            low.loss_node("nll_loss_backward", [root, kept, labels, weight], [by_log])
+            low.loss_node("_log_softmax_backward_data", [by_log, kept], [gradient])
+        else:
+            gradient = value(wide)
+            low.loss_node("mse_loss_backward", [root, read, labels], [gradient])
+        if read is not output:
+            narrow = value(spec)
+            low.loss_node("to", [gradient], [narrow])
+            gradient = narrow
         return gradient
 
     def accumulate(self, lowering: Lowering, name: str, parts: Sequence[Value]) -> Value:
         """Two gradients become a new tensor."""
-        spec = lowering.net.tensors[name]
+        spec = lowering.net.tensors[name]._replace(dtype=parts[0].spec.dtype)
         total = Value(spec, lowering.job.width, "activations", f"gradient of {name}", name)
         lowering.program.add("add", parts, [total], layer=name, phase=lowering.phase)
         return total
@@ -181,7 +194,7 @@ def convolution_backward(call: Call, dy: Value | None, x: Value, spec: TensorSpe
     weights = weight_gradients(call)
     outputs = [*([dx] if dx is not None else []), *weights.values()]
     if outputs:
-        call.node("convolution_backward", [dy, x, *call.w.values()], outputs)
+        call.node("convolution_backward", [dy, x, call.w["kernel"]], outputs)
     for name, value in weights.items():
         call.give_weight(name, value)
     return dx
@@ -189,7 +202,9 @@ def convolution_backward(call: Call, dy: Value | None, x: Value, spec: TensorSpe
 
 def weight_gradients(call: Call) -> dict[str, Value]:
     """New tensors for the gradients of the op's variables."""
-    width = call.lowering.job.variable_width
+    job = call.lowering.job
+    # The gradient of a copy in 16 bits has 16 bits.
+    width = job.width if getattr(call, "stored", None) else job.variable_width
     return {
         name: Value(variable.spec, width, "gradients", variable.name, call.layer)
         for name, variable in call.w.items()
