@@ -8,8 +8,9 @@ from typing import NamedTuple
 JSON = "application/json"
 CSV = "text/csv"
 MARKDOWN = "text/markdown"
+NDJSON = "application/x-ndjson"
 PNG = "image/png"
-NAMES = {JSON: "json", CSV: "csv", MARKDOWN: "markdown", PNG: "png"}
+NAMES = {JSON: "json", NDJSON: "ndjson", CSV: "csv", MARKDOWN: "markdown", PNG: "png"}
 
 
 class Form(NamedTuple):

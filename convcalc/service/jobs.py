@@ -12,19 +12,23 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import cache, lru_cache
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from convcalc.errors import ModelError, UsageError
 from convcalc.network import Network
 from convcalc.report import Model
-from convcalc.service.forms import CSV, JSON, MARKDOWN, PNG
+from convcalc.service.forms import CSV, JSON, MARKDOWN, NDJSON, PNG
 
 Document = tuple[str, bytes]
 
 #: The largest integer up to which a double has all of them.
 SAFE = 2**53 - 1
 MAYBE_LARGE = re.compile(rb"[:,\[]-?\d{16}")
+
+#: The most configurations of one sweep.
+CONFIGURATIONS = 1_000_000
 
 #: Plans that a network of the zoo remembers; each is up to some MB.
 PLANS = 16
@@ -41,6 +45,7 @@ def preload() -> None:
         "analysis.costs",
         "cli.render",
         "memory.profile",
+        "planning.devices",
         "readers.configuration",
         "readers.keras",
         "readers.spec",
@@ -215,19 +220,86 @@ def compare(asked: dict[str, Any]) -> Document:
     from convcalc.analysis.costs import analyze as one
     from convcalc.cli.compare import as_text as table
 
-    other = {
-        name: asked[name] if asked[f"right_{name}"] is None else asked[f"right_{name}"]
-        for name in ("input", "batch", "dtype")
-    }
-    found = run(
-        *(
-            one(network(asked[side], given["input"]), batch=given["batch"], dtype=given["dtype"])
-            for side, given in (("left", asked), ("right", other))
-        )
-    )
+    sides = []
+    for side in ("left", "right"):
+        given = dict(asked)
+        if side == "right":
+            given |= {
+                name: asked[f"right_{name}"]
+                for name in ("input", *SETTINGS)
+                if asked.get(f"right_{name}") is not None
+            }
+        net = network(asked[side] or asked["left"], given["input"])
+        sides.append(one(net, **{name: given[name] for name in SETTINGS if name in given}))
+    found = run(*sides)
     if asked["form"] == "json":
         return as_json(found, asked["exact"])
     return as_text(table(found, asked["form"], layers=True), asked["form"])
+
+
+PLANNED = ("memory", "device", "mode", "batch", "engine", "dtype", "optimizer")
+
+
+def fit(asked: dict[str, Any]) -> Document:
+    """/v1/fit"""
+    from convcalc.cli.fit import many, one_budget
+    from convcalc.planning.fit import fit as run
+
+    net = network(asked["network"], asked["input"])
+    settings = {name: asked[name] for name in PLANNED}
+    largest = "input" if asked["largest_input"] else "batch"
+    found = run(net, **settings, largest=largest, step=asked["step"])
+    form = asked["form"]
+    if form == "json":
+        return as_json(found, asked["exact"])
+    single = len({row.title for row in found.fits}) == 1 or form == "csv"
+    return as_text(one_budget(found, form) if single else many(found, form), form)
+
+
+def advise(asked: dict[str, Any]) -> Document:
+    """/v1/advise"""
+    from convcalc.cli.advise import remedies
+    from convcalc.planning.advise import advise as run
+
+    net = network(asked["network"], asked["input"])
+    found = run(net, **{name: asked[name] for name in PLANNED})
+    if asked["form"] == "json":
+        return as_json(found, asked["exact"])
+    return as_text(remedies(found, asked["form"]), asked["form"])
+
+
+def sweep(asked: dict[str, Any]) -> Document:
+    """/v1/sweep: a row a line."""
+    from convcalc.cli.ranges import integers
+    from convcalc.planning.sweep import sweep as run
+
+    net = network(asked["network"], None)
+    batch = asked["batch"]
+    sizes = asked["input"]
+    found = run(
+        net,
+        batch=integers(batch, "'batch'") if isinstance(batch, str) else batch,
+        input=None if sizes is None else [tuple(size) for size in sizes],
+        dtype=asked["dtype"],
+        optimizer=asked["optimizer"],
+        engine=asked["engine"],
+        width=asked["width"],
+        fields=asked["set"],
+        where=asked["where"],
+        device=asked["device"],
+        exact=asked["exact_rows"],
+    )
+    if len(found) > CONFIGURATIONS:
+        raise UsageError(
+            f"these are {len(found):,} configurations, and at most {CONFIGURATIONS:,} are tried "
+            "here; the command line has no such limit"
+        )
+    rows = found if asked["pareto"] is None else found.pareto(*asked["pareto"])
+    kept = list(islice(iter(rows), asked["limit_rows"]))
+    if asked["form"] != "ndjson":
+        return as_text(table(kept, asked["form"]), asked["form"])
+    lines = [as_json(row, asked["exact"])[1] + b"\n" for row in kept]
+    return NDJSON, b"".join(lines)
 
 
 def memory(asked: dict[str, Any]) -> Document:
@@ -235,9 +307,11 @@ def memory(asked: dict[str, Any]) -> Document:
     from convcalc.cli.memory import layers_as
     from convcalc.memory.predict import job_for
     from convcalc.memory.profile import profile
+    from convcalc.settings import engine_device
 
     net = network(asked["network"], asked["input"])
-    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], asked["device"], asked["loss"])
+    device = engine_device(asked["device"])
+    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], device, asked["loss"])
     found = profile(net, asked["engine"], job, asked["batch"])
     if asked["form"] == "json":
         return as_json(found, asked["exact"])
@@ -335,16 +409,19 @@ def table(rows: list[dict[str, Any]], form: str) -> str:
 
 def plain(value: Any) -> str:
     """One cell."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return "x".join(map(str, value))
     return "" if value is None else str(value)
 
 
 TASKS: dict[str, Callable[[dict[str, Any]], Document]] = {
+    "advise": advise,
     "analyze": analyze,
     "compare": compare,
     "filter": filter,
+    "fit": fit,
     "memory": memory,
     "read": read,
     "spin": spin,
+    "sweep": sweep,
 }

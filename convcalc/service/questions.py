@@ -11,6 +11,7 @@ from convcalc import zoo
 from convcalc.analysis.conventions import CONVENTIONS
 from convcalc.imaging import FILTERS, SAMPLES
 from convcalc.memory.job import LOSSES, MODES
+from convcalc.planning.devices import builtin
 from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS
 
 #: Integers of requests fit JavaScript's numbers.
@@ -38,7 +39,7 @@ Dtype = Annotated[str, OneOf(*DTYPES)]
 Optimizer = Annotated[str, OneOf(*OPTIMIZERS)]
 Engine = Annotated[str, OneOf(*ENGINES)]
 Predicting = Annotated[str, OneOf(*(name for name in ENGINES if name != "textbook"))]
-Device = Annotated[str, OneOf(*DEVICES)]
+Device = Annotated[str, OneOf(*DEVICES, *builtin())]
 Convention = Annotated[str, OneOf(*CONVENTIONS)]
 Mode = Annotated[str, OneOf(*MODES)]
 Loss = Annotated[str, OneOf(*LOSSES)]
@@ -55,6 +56,12 @@ Network = Annotated[
 Input = Annotated[
     Sizes | Annotated[dict[str, Sizes], Field(max_length=64)] | None,
     Field(description="Height, width, channels in place of the network's; or sizes by name."),
+]
+
+
+Budget = Annotated[
+    Count | Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)? ?[A-Za-z]*$")] | None,
+    Field(description='What the allocator may hand out: bytes, or "8GiB".'),
 ]
 
 
@@ -131,13 +138,19 @@ class CompareQuestion(Question):
     )
 
     left: Network
-    right: Network
+    right: Network | None = Field(None, description="Left out: the same one again.")
     input: Input = None
     batch: Count = 1
     dtype: Dtype = "float32"
+    optimizer: Optimizer = "none"
+    engine: Engine = "textbook"
+    device: Device = "gpu"
     right_input: Input = None
     right_batch: Count | None = None
     right_dtype: Dtype | None = None
+    right_optimizer: Optimizer | None = None
+    right_engine: Engine | None = None
+    right_device: Device | None = None
 
 
 class MemoryQuestion(Question):
@@ -156,6 +169,91 @@ class MemoryQuestion(Question):
     device: Device = "gpu"
     mode: Mode = "training"
     loss: Loss | None = None
+
+
+class FitQuestion(Question):
+    """A network and what it has to fit."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"network": "resnet50", "memory": "8GiB"}]}
+    )
+
+    network: Network
+    input: Input = None
+    memory: Budget = None
+    device: Device | None = Field(None, description="With neither: every known device.")
+    mode: Mode | None = Field(None, description="Both if left out.")
+    largest_input: bool = Field(
+        False, description="The largest height and width for `batch`, not the largest batch."
+    )
+    batch: Count = Field(1, description="For `largest_input`.")
+    step: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None, description="Sides are multiples of this, for `largest_input`."
+    )
+    dtype: Dtype = "float32"
+    optimizer: Optimizer = "adam"
+    engine: Predicting = "tensorflow-xla"
+
+
+class AdviseQuestion(Question):
+    """A network that needs too much."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"network": "lenet5", "batch": 4096, "memory": "64MiB"}]}
+    )
+
+    network: Network
+    input: Input = None
+    memory: Budget = None
+    device: Device | None = None
+    mode: Mode = "training"
+    batch: Count = 32
+    dtype: Dtype = "float32"
+    optimizer: Optimizer = "adam"
+    engine: Predicting = "tensorflow-xla"
+
+
+class SweepQuestion(Question):
+    """A network, and what is varied: every combination is a row."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"network": "lenet5", "batch": "1:64", "dtype": ["float32"], "where": "macs < 1e9"}
+            ]
+        }
+    )
+
+    network: Network
+    batch: (
+        Count
+        | Annotated[list[Count], Field(min_length=1, max_length=4096)]
+        | Annotated[str, Field(pattern=r"^[0-9]{1,9}(:[0-9]{1,9}){1,2}$")]
+    ) = Field(1, description='A number, a list, or a range: "1:256", "8:64:8".')
+    input: Annotated[list[Sizes], Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Sizes of the one input."
+    )
+    dtype: Dtype | Annotated[list[Dtype], Field(min_length=1, max_length=8)] = "float32"
+    optimizer: Optimizer | Annotated[list[Optimizer], Field(min_length=1, max_length=16)] = "none"
+    engine: Engine | Annotated[list[Engine], Field(min_length=1, max_length=8)] = "textbook"
+    width: (
+        Annotated[
+            list[Annotated[float, Field(gt=0, le=64, strict=False)]],
+            Field(min_length=1, max_length=64),
+        ]
+        | None
+    ) = Field(None, description="Width multipliers.")
+    set: Annotated[
+        dict[str, Annotated[list[int | str | bool], Field(min_length=1, max_length=1024)]],
+        Field(max_length=8),
+    ] = Field({}, description='Values by "LAYER.ATTRIBUTE": {"conv1.filters": [16, 32]}.')
+    where: str | None = Field(None, max_length=1000, description="macs < 1e9 and dtype = float32")
+    pareto: Annotated[list[str], Field(min_length=1, max_length=8)] | None = Field(
+        None, description="Only what nothing beats in all of these columns."
+    )
+    device: Device = "gpu"
+    exact: bool = Field(False, description="Replay the allocator for each row.")
+    limit_rows: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
 
 class FilterQuestion(Question):
@@ -197,5 +295,5 @@ class VerifyQuestion(Question):
     batch: Count = 1
     dtype: Dtype = "float32"
     optimizer: Optimizer = "sgd"
-    device: Device = "cpu"
+    device: Literal["cpu", "gpu"] = "cpu"
     timeout: Annotated[int, Field(ge=1, le=3600)] = 600

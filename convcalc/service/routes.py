@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from convcalc.analysis.comparison import Comparison
 from convcalc.errors import ConvcalcError
-from convcalc.report import MemoryProfile, Report
+from convcalc.report import Advice, Device, FitReport, MemoryProfile, Report
 from convcalc.service import jobs, lifecycle
 from convcalc.service.answers import (
     TABLES,
@@ -25,16 +25,19 @@ from convcalc.service.answers import (
     respond,
     wanted,
 )
-from convcalc.service.forms import CSV, JSON, MARKDOWN, PNG, Form
+from convcalc.service.forms import CSV, JSON, MARKDOWN, NDJSON, PNG, Form
 from convcalc.service.mask import masked
 from convcalc.service.pool import Reply
 from convcalc.service.problems import KINDS, Problem, ProblemDetails
 from convcalc.service.questions import (
+    AdviseQuestion,
     AnalyzeQuestion,
     CompareQuestion,
     ConvQuestion,
     FilterQuestion,
+    FitQuestion,
     MemoryQuestion,
+    SweepQuestion,
 )
 from convcalc.service.reports import ConvReport, Health, NetworkSpec, ZooEntry
 
@@ -112,6 +115,21 @@ def questions(app: FastAPI) -> APIRouter:
         """Where the memory of one step goes, and when."""
         return await compute(request, "memory", question)
 
+    @post("/fit", FitReport)
+    async def fit(request: Request, question: FitQuestion) -> Response:
+        """The largest batch, or input, that fits a budget, a device, or every known device."""
+        return await compute(request, "fit", question)
+
+    @post("/advise", Advice)
+    async def advise(request: Request, question: AdviseQuestion) -> Response:
+        """What to change so that it needs less memory: what each change saves and costs."""
+        return await compute(request, "advise", question)
+
+    @post("/sweep", None, (NDJSON, CSV, MARKDOWN))
+    async def sweep(request: Request, question: SweepQuestion) -> Response:
+        """Every combination of some settings: a JSON object a line, or a table."""
+        return await compute(request, "sweep", question, exact_rows=question.exact)
+
     @post("/filter", None, (PNG,), {**computed, **refusals("missing-extra")})
     async def filter(request: Request, question: FilterQuestion) -> Response:
         """A filter applied to a picture: the feature map as PNG."""
@@ -184,6 +202,17 @@ def reading(app: FastAPI) -> APIRouter:
         """The networks that can be named."""
         return respond(zoo_as(wanted(request, TABLES).name), request, "public, max-age=3600")
 
+    @router.get(
+        "/devices",
+        tags=["networks"],
+        response_model=list[Device],
+        responses={**answer(*TABLES), **refusals("not-acceptable", *LIMITED, *key)},
+    )
+    async def devices(request: Request) -> Response:
+        """The accelerators that can be named."""
+        form = wanted(request, TABLES).name
+        return respond(devices_as(form), request, "public, max-age=3600")
+
     return router
 
 
@@ -213,6 +242,21 @@ def zoo_as(form: str) -> Reply:
         found = TypeAdapter(dict[str, ZooEntry]).validate_python(zoo.index())
         return Reply(JSON, to_json(found))
     rows = [{"name": name, **entry} for name, entry in zoo.index().items()]
+    return Reply(CSV if form == "csv" else MARKDOWN, jobs.table(rows, form).encode())
+
+
+@cache
+def devices_as(form: str) -> Reply:
+    """The catalogue's table."""
+    from convcalc.planning.devices import builtin
+
+    found = list(builtin().values())
+    if form == "json":
+        return Reply(JSON, to_json(found))
+    rows = [
+        {name: value for name, value in device.model_dump().items() if not isinstance(value, dict)}
+        for device in found
+    ]
     return Reply(CSV if form == "csv" else MARKDOWN, jobs.table(rows, form).encode())
 
 

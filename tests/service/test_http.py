@@ -187,7 +187,8 @@ def test_the_openapi_document(service: Live) -> None:
             for status, answer in operation["responses"].items():
                 if status >= "400":
                     assert list(answer["content"]) == ["application/problem+json"]
-    for path in ("/v1/conv", "/v1/analyze", "/v1/compare", "/v1/memory", "/v1/filter"):
+    names = ("conv", "analyze", "compare", "memory", "filter", "fit", "advise", "sweep")
+    for path in (f"/v1/{name}" for name in names):
         operation = found["paths"][path]["post"]
         assert {"200", "400", "406", "408", "413", "415", "422", "429", "431", "503"} <= set(
             operation["responses"]
@@ -201,7 +202,12 @@ def test_the_openapi_document(service: Live) -> None:
 def test_answers_fit_their_schemas(service: Live) -> None:
     found = service.get("/openapi.json").json()
     asked = {"network": "lenet5", "engine": "torch"}
-    for path, body in (("analyze", asked), ("memory", asked), ("conv", {**LAYER, "explain": True})):
+    bodies = {
+        **dict.fromkeys(("analyze", "memory", "fit", "advise"), asked),
+        "conv": {**LAYER, "explain": True},
+        "compare": {"left": "lenet5", "right": "alexnet"},
+    }
+    for path, body in bodies.items():
         operation = found["paths"][f"/v1/{path}"]["post"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         validator = Draft202012Validator({**schema, "components": found["components"]})

@@ -121,13 +121,18 @@ def test_memory(service: Live) -> None:
     assert found == plain(profile(convcalc.load("lenet5"), "torch", job, 8))
 
 
-@pytest.mark.parametrize("route", ["conv", "analyze", "compare", "memory"])
+@pytest.mark.parametrize(
+    "route", ["conv", "analyze", "compare", "memory", "fit", "advise", "sweep"]
+)
 def test_tables(service: Live, route: str) -> None:
     asked = {
         "conv": LAYER,
         "analyze": {"network": "lenet5"},
         "compare": {"left": "lenet5", "right": "alexnet"},
         "memory": {"network": "lenet5", "engine": "torch"},
+        "fit": {"network": "lenet5"},
+        "advise": {"network": "lenet5"},
+        "sweep": {"network": "lenet5", "batch": [1, 2]},
     }[route]
     found = service.post(f"/v1/{route}", json=asked, headers={"accept": "text/csv"})
     assert found.headers["content-type"] == "text/csv; charset=utf-8"
@@ -139,6 +144,76 @@ def test_tables(service: Live, route: str) -> None:
     )
     assert found.headers["content-type"] == "text/markdown; charset=utf-8"
     assert found.text.startswith("| ")
+
+
+def test_compare_two_settings_of_one(service: Live) -> None:
+    asked = {"left": "lenet5", "right_dtype": "float16", "engine": "torch"}
+    found = service.post("/v1/compare", json=asked).json()
+    sides = (convcalc.analyze("lenet5", engine="torch", dtype=d) for d in ("float32", "float16"))
+    assert found == plain(compare(*sides))
+
+
+def test_memory_on_a_device(service: Live) -> None:
+    asked = {"network": "lenet5", "engine": "torch", "device": "rtx-3060"}
+    assert service.post("/v1/memory", json=asked).json()["device"] == "gpu"
+
+
+def test_fit(service: Live) -> None:
+    asked = {"network": "lenet5", "memory": "256MiB", "engine": "torch", "mode": "training"}
+    found = service.post("/v1/fit", json=asked).json()
+    settings = {"memory": "256MiB", "engine": "torch", "mode": "training"}
+    assert found == plain(convcalc.fit("lenet5", **settings))
+    asked |= {"largest_input": True, "network": "resnet18", "batch": 4, "memory": 2**30}
+    found = service.post("/v1/fit", json=asked).json()
+    assert found["largest"] == "input"
+    problem(service.post("/v1/fit", json={"network": "lenet5", "memory": "8 apples"}), "unusable")
+    problem(service.post("/v1/fit", json={"network": "lenet5", "device": "x"}), "invalid")
+
+
+def test_advise(service: Live) -> None:
+    asked = {"network": "lenet5", "memory": "16MiB", "batch": 512}
+    found = service.post("/v1/advise", json=asked).json()
+    assert found == plain(convcalc.advise("lenet5", memory="16MiB", batch=512))
+
+
+def test_sweep(service: Live) -> None:
+    asked = {
+        "network": "lenet5",
+        "batch": "1:8",
+        "input": [[28, 28, 1], [32, 32, 1]],
+        "set": {"conv_1.filters": [6, 12]},
+        "where": "batch > 6",
+    }
+    response = service.post("/v1/sweep", json=asked)
+    assert response.headers["content-type"] == "application/x-ndjson"
+    rows = [json.loads(line) for line in response.text.splitlines()]
+    assert len(rows) == 2 * 2 * 2
+    assert {row["batch"] for row in rows} == {7, 8}
+    assert rows[0]["macs"] == convcalc.analyze("lenet5").totals.macs
+    assert len(service.post("/v1/sweep", json={**asked, "limit_rows": 3}).text.splitlines()) == 3
+    best = service.post("/v1/sweep", json={**asked, "pareto": ["macs", "params"]}).text
+    assert 0 < len(best.splitlines()) < len(rows)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"batch": "1:9999999"},
+        {"where": "nothing < 3"},
+        {"where": "__import__('os')"},
+        {"set": {"nothing.filters": [1]}},
+        {"pareto": ["nothing"]},
+    ],
+)
+def test_sweeps_that_make_no_sense(service: Live, more: dict[str, Any]) -> None:
+    response = service.post("/v1/sweep", json={"network": "lenet5", **more})
+    assert response.json()["type"] in ("/problems#unusable", "/problems#unreadable")
+
+
+def test_devices(service: Live) -> None:
+    found = service.get("/v1/devices").json()
+    assert found == [plain(device) for device in convcalc.devices().values()]
+    assert service.get("/v1/devices", headers={"accept": "text/csv"}).text.startswith("name,title")
 
 
 def test_filter(service: Live) -> None:
