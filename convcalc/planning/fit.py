@@ -7,7 +7,7 @@ are taken until ``need(batch) <= memory < need(batch + 1)``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isqrt
 
 from convcalc.errors import ModelError, UsageError
@@ -26,6 +26,9 @@ from convcalc.tensors import TensorSpec
 #: Sizes that `largest_input` tries are multiples of this; of 1 where the network's own are small.
 STEP = 32
 SMALL = 128
+
+#: Up to this batch more samples may need less: one image, or a few, are unfolded otherwise.
+MANY = 16
 
 #: The need of something that cannot be.
 INFINITE = 2**80
@@ -126,6 +129,10 @@ class Line:
         """Which number may need just `memory`, if `number` needs `need`."""
         raise NotImplementedError
 
+    def later(self, number: int, memory: int) -> Iterator[int]:
+        """Larger numbers from which on needs may be lower than they were."""
+        yield from ()
+
     def need(self, number: int, budget: Budget, bound: str) -> int:
         """Bytes of the budget."""
         found = self.candidate(number)
@@ -139,13 +146,17 @@ class Line:
         def need(number: int) -> int:
             return self.need(number, budget, bound)
 
-        number = search(
-            need,
-            budget.usable,
-            lambda at: self.guess(at, need(at), budget.usable),
-            self.start,
-            list(self.seen),
-        )
+        number, more = 0, True
+        while more:
+            number = search(
+                need,
+                budget.usable,
+                lambda at: self.guess(at, need(at), budget.usable),
+                self.start,
+                list(self.seen),
+            )
+            # What fits there is known now, and the next search goes on from it.
+            more = any(need(at) <= budget.usable for at in self.later(number, budget.usable))
         return self.candidate(number) if number else None
 
     def fitted(self, budget: Budget) -> Fitted:
@@ -173,6 +184,13 @@ class Batches(Line):
 
     def make(self, number: int) -> Candidate:
         return candidate(self.net, self.engine, self.job, number)
+
+    def later(self, number: int, memory: int) -> Iterator[int]:
+        # Other algorithms, another order of execution begin at powers of two (see `engines.plan`).
+        at = 1 << number.bit_length()
+        while at <= MANY or plan(self.net, self.engine, self.job, at).timeline.floor(at) <= memory:
+            yield at
+            at *= 2
 
     def guess(self, number: int, need: int, memory: int) -> int:
         timeline = plan(self.net, self.engine, self.job, number).timeline

@@ -18,7 +18,7 @@ from convcalc.memory.job import SLOTS
 from convcalc.network import Network
 from convcalc.planning import rewrite
 from convcalc.planning.budget import SAFE, Budget
-from convcalc.planning.fit import scaled, shortest_side
+from convcalc.planning.fit import INFINITE, scaled, shortest_side
 from convcalc.planning.search import largest
 from convcalc.planning.situation import Situation
 from convcalc.settings import DTYPES, format_bytes, format_count
@@ -118,7 +118,14 @@ def parts_that_fit(now: Situation, budget: Budget) -> int:
         except ValueError:
             return batch  # nothing grows with the batch
 
-    size = largest(lambda n: 2**80 if n >= now.batch else need(n), budget.usable, guess)
+    def divided(batch: int) -> int:
+        return INFINITE if batch >= now.batch else need(batch)
+
+    size = largest(divided, budget.usable, guess)
+    if not size:
+        # A larger part may need less, where an engine takes other algorithms for it.
+        powers = [1 << k for k in range(1, (now.batch - 1).bit_length())]
+        size = largest(divided, budget.usable, guess, known=[1, *powers])
     if not size:
         raise NotApplicable("not even one sample fits")
     return max(-(-now.batch // size), 2)

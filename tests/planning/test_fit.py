@@ -14,8 +14,10 @@ from convcalc.memory import plan
 from convcalc.memory.intervals import interval
 from convcalc.memory.predict import job_for
 from convcalc.network import Network
+from convcalc.planning.advise import advise
 from convcalc.planning.budget import budgets
 from convcalc.planning.fit import candidate, fit, scaled
+from convcalc.planning.situation import Situation
 
 NET = convcalc.load(
     {
@@ -80,6 +82,23 @@ def test_where_another_order_of_execution_begins(engine: str, batch: int) -> Non
     # Not "no fewer than `batch`": a chunk that is handed out whole makes fewer samples need more.
     after = found.batch + 1
     assert plan(NET, engine, job, after).allocate(after) > memory
+
+
+def test_a_larger_batch_that_needs_less_is_found() -> None:
+    """On a CPU TensorFlow unfolds the images of AlexNet otherwise from a batch of 8 on."""
+    net = convcalc.load("alexnet")
+    job = job_for("training", "float32", "adam", "cpu")
+    one_sample, eight = (candidate(net, "tensorflow", job, batch).peak_bytes for batch in (1, 8))
+    assert eight < one_sample
+    asked = {"device": "cpu", "engine": "tensorflow", "mode": "training"}
+    found = one(net, memory=eight, **asked).likely
+    assert found is not None
+    assert found.batch >= 8
+    part = Situation(net, "training", "tensorflow", "float32", "adam", 8, "cpu", accumulate=2)
+    advice = advise(net, memory=part.candidate().interval[1], batch=512, **asked)
+    (divided,) = (each for each in advice.remedies if each.name == "smaller-batch")
+    assert divided.fits == "safe"
+    assert divided.after.batch >= 8
 
 
 def test_counted_by_hand() -> None:
