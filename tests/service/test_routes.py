@@ -176,6 +176,16 @@ def test_advise(service: Live) -> None:
     assert found == plain(convcalc.advise("lenet5", memory="16MiB", batch=512))
 
 
+@pytest.mark.parametrize("route", ["advise", "memory", "fit", "analyze"])
+@pytest.mark.parametrize("engine", ["tensorflow", "tensorflow-xla", "torch", "jax"])
+def test_a_batch_beyond_all_memory(service: Live, route: str, engine: str) -> None:
+    asked = {"network": "lenet5", "batch": 2**53 - 1, "engine": engine}
+    if route == "fit":
+        asked |= {"largest_input": True}
+    status = service.post(f"/v1/{route}", json=asked).status_code
+    assert status in (200, 422)
+
+
 def test_sweep(service: Live) -> None:
     asked = {
         "network": "lenet5",

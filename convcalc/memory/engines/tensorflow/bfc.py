@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from convcalc.errors import ModelError
+
 ROUND = 256
 WHOLE = 128 << 20
 FIRST_REGION = 2 << 20
@@ -33,8 +35,15 @@ class BFC:
             insort(self.free, (size, address))
 
     def take(self, request: int) -> int:
-        """The address of a chunk for a request that has been rounded."""
-        size, address = self.free.pop(bisect_left(self.free, (request, -1)))
+        """The address of a chunk for a request that has been rounded.
+
+        Raises:
+            ModelError: no chunk is large enough.
+        """
+        place = bisect_left(self.free, (request, -1))
+        if place == len(self.free):
+            raise ModelError("the step needs more than 16 TiB; take a smaller batch")
+        size, address = self.free.pop(place)
         if size >= 2 * request or size - request >= WHOLE:
             rest, after = address + request, self.behind[address]
             self.size[rest], self.taken[rest] = size - request, False
