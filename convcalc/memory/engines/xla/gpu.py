@@ -227,8 +227,8 @@ def settle(call: Call, y: Lazy) -> Lazy:
     """Decide whether an op's result becomes a buffer: by who reads it.
 
     A library call needs one.  A sum or an average that several read, or a normalization, is stored
-    (fusion goes into all readers or into none); so is the ReLU before a normalization, or behind one
-    with several readers, and an expensive activation of small maps with several readers.
+    (fusion goes into all readers or into none); so is the ReLU before a normalization, or behind
+    one with several readers, and an expensive activation of small maps with several readers.
     """
     known = rules(call)
     readers = known.consumers(call.op.name)
