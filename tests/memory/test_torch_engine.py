@@ -249,6 +249,12 @@ CHAINS: dict[str, Network] = {
         {"resize": [12, 9]},
         {"upsample": 2},
     ),
+    "a convolution behind a permuted view": sandwich(
+        "layer_norm",
+        {"conv": {"filters": 8, "kernel": 3, "padding": "same"}},
+        {"depthwise_conv": {"kernel": 3}},
+        {"activation": "relu"},
+    ),
     "pools": sandwich(
         {"max_pool": {"kernel": 2, "stride": 1, "padding": "same"}},
         {"max_pool": 2},

@@ -196,8 +196,22 @@ def convolution_backward(call: Call, dy: Value | None, x: Value, spec: TensorSpe
     if outputs:
         call.node("convolution_backward", [dy, x, call.w["kernel"]], outputs)
     for name, value in weights.items():
-        call.give_weight(name, value)
+        call.give_weight(name, in_variables_order(call, value) if name == "kernel" else value)
     return dx
+
+
+def in_variables_order(call: Call, gradient: Value) -> Value:
+    """A kernel's gradient with the strides of the kernel, which `.grad` must have: perhaps a copy.
+
+    Of an image that lies channels last in memory the kernel's gradient does, too.
+    """
+    *window, seen, _ = gradient.spec.dims
+    if not strided(call) or len(window) < 2 or seen == 1 or product(window) == 1:
+        return gradient
+    width = call.lowering.job.variable_width
+    copy = Value(gradient.spec, width, "gradients", gradient.name, call.layer)
+    call.node("new_empty_strided", [gradient], [copy])
+    return copy
 
 
 def weight_gradients(call: Call) -> dict[str, Value]:
