@@ -47,12 +47,13 @@ class History:
         address: dict[int, int] = {}
         # The slots of one size begin as one constant of zeros.
         sharing: dict[int, int] = {}
+        slots: list[int] = []
         for _, index in self.timeline.events[:begun]:
             size, buffer = sizes[index], self.timeline.buffers[index]
             if buffer.kind == "optimizer":
                 sharing[size] = sharing.get(size, 0) + 1
-                continue
-            if drawn(buffer):
+                slots.append(index)
+            elif drawn(buffer):
                 uniform, scaled = take(size), take(size)
                 address[index] = take(size)
                 give(uniform)
@@ -62,6 +63,14 @@ class History:
         zeros = {size: take(size) for size in sharing}
         moves, results = self.moves(sizes, begun)
         count = len(sizes)
+
+        def write(slot: int) -> None:
+            """The last of the slots that share a constant keeps it, the others are copied."""
+            if slot not in address:
+                size = sizes[slot]
+                sharing[size] -= 1
+                address[slot] = take(size) if sharing[size] else zeros[size]
+
         for _ in range(STEPS):
             heap.peak = heap.used
             for move in moves:
@@ -69,11 +78,10 @@ class History:
                     give(address[~move])
                 elif move < count:
                     address[move] = take(sizes[move])
-                elif (slot := move - count) not in address:
-                    # The last of those that share a constant keeps it, the others are copied.
-                    size = sizes[slot]
-                    sharing[size] -= 1
-                    address[slot] = take(size) if sharing[size] else zeros[size]
+                else:
+                    write(move - count)
+            for slot in slots:
+                write(slot)
             for before, after in self.renewed.items():
                 address[before] = address[after]
             for index in results:
