@@ -46,11 +46,6 @@ class Situation:
         return self.mode == TRAINING
 
     @property
-    def effective_batch(self) -> int:
-        """Samples in one update."""
-        return self.batch * self.accumulate * self.devices
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample, forward."""
         return sum(row.macs for row in self.net.once(add_up).values())
