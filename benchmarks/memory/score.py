@@ -14,6 +14,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ def scores(
         if (record["network"], size) not in loaded:
             loaded[record["network"], size] = load(record["network"], {"input": size})
         job = job_for(record["mode"], record["dtype"], record["optimizer"], device)
+        job = replace(job, threads=record.get("threads"))
         try:
             made = predict(loaded[record["network"], size], engine, job, record["batch"])
         except (ModelError, ModuleNotFoundError) as error:
@@ -165,7 +167,7 @@ def all_records() -> list[dict[str, Any]]:
 
 
 def marked() -> dict[str, str]:
-    """"tune" or "report" by network."""
+    """ "tune" or "report" by network."""
     listed = yaml.safe_load((HERE / "networks.yaml").read_text("utf-8"))
     return {name: mark for mark, networks in listed.items() for name in networks}
 

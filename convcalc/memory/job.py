@@ -40,6 +40,8 @@ class Job:
     device: str = "gpu"
     loss: str | None = None
     """None: cross-entropy where the output is a softmax, else mean squared error."""
+    threads: int | None = None
+    """Operations that a CPU runs at once; None: the framework's default."""
 
     @property
     def training(self) -> bool:

@@ -24,14 +24,14 @@ def regime(batch: int) -> int:
     return 1 << (batch.bit_length() - 1)
 
 
-def make(net: Network, job: Job, batch: int, workers: int = kernels.WORKERS) -> Plan:
+def make(net: Network, job: Job, batch: int) -> Plan:
     """The plan of a network on TensorFlow's graph executor.
 
     Raises:
         ModelError: a shape is unknown, or there is nothing to train.
     """
     lowering = Lowering(net, job, TensorFlow(job, one_image=batch == 1))
-    history = run(lowering, batch, workers)
+    history = run(lowering, batch, job.threads or kernels.WORKERS)
     return Plan(history.timeline, history.peak, assumed=frozenset(lowering.program.assumed))
 
 
