@@ -371,7 +371,7 @@ def dense(call: Call) -> None:
 
         def to_input() -> None:
             if call.needs(0):
-                dx = call.emit("MatMul", [dy, kernel], call.ins[0])
+                dx = call.emit("MatMulTransposed", [dy, kernel], call.ins[0])
                 call.give(0, timed(call, dx, macs))
 
         in_order(first, to_kernel, lambda: give_bias(call, dy), to_input)

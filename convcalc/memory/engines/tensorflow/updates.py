@@ -104,15 +104,44 @@ def rmsprop(lowering: Lowering, variable: Value, gradient: Value, layer: str) ->
     emit.variable_takes(emit.op("Mul", [step, emit.op("Rsqrt", [root], (0,))], (0, 1)))
 
 
+def adagrad(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    emit = Emit(lowering, variable, layer)
+    step = emit.op("Mul", [gradient], (0,))
+    kept = emit.assign(emit.op("Square", [gradient], (0,)), 0)
+    root = emit.op("Sqrt", [], after=[kept])
+    emit.variable_takes(emit.op("RealDiv", [step, root], (0, 1)))
+
+
+def lion(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """Two weighed means of moment and gradient: one to step by, one to keep."""
+    emit = Emit(lowering, variable, layer)
+    assert gradient.node is not None
+    ready = [gradient.node]
+    kept, moved = emit.op("Mul", [], after=ready), emit.op("Mul", [], after=ready)
+    weighed = emit.op("Mul", [gradient], (0,))
+    step = emit.op("Sign", [emit.op("AddV2", [moved, weighed], (0, 1))], (0,))
+    emit.assign(emit.op("AddV2", [kept, emit.op("Mul", [gradient], (0,))], (0, 1)), 0)
+    emit.variable_takes(step)
+
+
+def nadam(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """Adam, with the gradient itself in the step."""
+    emit = Emit(lowering, variable, layer)
+    adam(lowering, variable, gradient, layer)
+    weighed = emit.op("Mul", [gradient])
+    last = lowering.program.nodes[-2]
+    lowering.program.add("AddV2", [weighed], [], layer=layer, phase=lowering.phase, after=[last])
+
+
 UPDATES: dict[str, Callable[[Lowering, Value, Value, str], None]] = {
     "none": nothing,
     "sgd": sgd,
     "momentum": momentum,
-    "lion": momentum,
+    "lion": lion,
     "rmsprop": rmsprop,
-    "adagrad": rmsprop,
+    "adagrad": adagrad,
     "adam": adam,
-    "nadam": adam,
+    "nadam": nadam,
     "adamax": adam,
     "ftrl": adam,
     "adadelta": adam,
