@@ -14,6 +14,7 @@ from convcalc.memory.engines.tensorflow.replay import History
 from convcalc.memory.engines.tensorflow.rules import TensorFlow
 from convcalc.memory.engines.tensorflow.walk import Steps
 from convcalc.memory.job import Job
+from convcalc.memory.keras_graph import as_keras
 from convcalc.memory.lowering import Lowering
 from convcalc.memory.program import Node
 from convcalc.network import Network
@@ -30,7 +31,7 @@ def make(net: Network, job: Job, batch: int) -> Plan:
     Raises:
         ModelError: a shape is unknown, or there is nothing to train.
     """
-    lowering = Lowering(net, job, TensorFlow(job, one_image=batch == 1))
+    lowering = Lowering(net.once(as_keras), job, TensorFlow(job, one_image=batch == 1))
     history = run(lowering, batch, job.threads or kernels.WORKERS)
     return Plan(history.timeline, history.peak, assumed=frozenset(lowering.program.assumed))
 

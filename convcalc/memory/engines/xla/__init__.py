@@ -23,6 +23,7 @@ from convcalc.memory.engines.xla.schedule import (
     post_order,
 )
 from convcalc.memory.job import Job
+from convcalc.memory.keras_graph import as_keras
 from convcalc.memory.liveness import walk
 from convcalc.memory.lowering import Lowering
 from convcalc.memory.program import Node, Program, Size
@@ -66,6 +67,7 @@ def make(net: Network, job: Job, batch: int) -> Plan:
 
 def compiled(net: Network, job: Job, batch: int, *, tensorflow: bool = False) -> Compiled:
     """A step as XLA compiles it for batches near `batch`, asked by TensorFlow or by JAX."""
+    net = net.once(as_keras)
     if job.device == "cpu":
         program, order, donated = for_cpu(net, job, batch, tensorflow)
     else:

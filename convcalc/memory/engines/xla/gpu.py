@@ -163,11 +163,6 @@ def is_relu(op: Op) -> bool:
     return op.operator.type == "activation" and op.operator.function == "relu"  # type: ignore[attr-defined]
 
 
-def pools_alone(op: Op) -> bool:
-    """Whether an op is a max-pool whose window does not read an explicit padding."""
-    return op.operator.type == "max_pool" and isinstance(op.operator.padding, str)  # type: ignore[attr-defined]
-
-
 def spatial(op: Op) -> bool:
     """Whether a dropout drops whole maps: its mask is small."""
     shape = getattr(op.operator, "noise_shape", None)
@@ -234,13 +229,15 @@ def settle(call: Call, y: Lazy) -> Lazy:
     readers = known.consumers(call.op.name)
     types = [op.operator.type for op in readers]
     several = len(readers) > 1
+    # In training two reductions read a max-pool's input, the values and the places.
+    pooled = call.training and "max_pool" in types
     normalized = "batch_norm" in types or "layer_norm" in types or "group_norm" in types
     wanted = (
         any(kind in CALLS for kind in types)
         or (y.origin == "act" and (normalized or (several and y.mask_after_norm)))
         or (y.origin == "exp" and several and known.rows(y.spec) < RECOMPUTED_ROWS)
         or (y.origin in ("add", "average") and (several or normalized))
-        or (y.origin == "act" and y.relu and y.mask_after_norm and any(map(pools_alone, readers)))
+        or (y.origin == "act" and y.relu and y.mask_after_norm and pooled)
         or (y.origin == "cat" and "max_pool" in types)
     )
     if y.stored is not None or not y.sources or not wanted:
@@ -566,9 +563,6 @@ def max_pool(call: Call) -> None:
     emit, known = emitter(call), rules(call)
     (x,), spec = call.x, call.ins[0]
     way = call.operator.way(spec)
-    if not isinstance(call.operator.padding, str):
-        # The padding is an operation of its own, and the gradient's scatter fills the padded shape.
-        spec = resized(call, spec, (slide.size + slide.before + slide.after for slide in way))
     if all(slide.kernel == 1 for slide in way):
         finish(call, emit.lazy(call.outs[0], x, origin="pool"))
         call.backward(lambda dy: call.give(0, emit.lazy(spec, dy)))
