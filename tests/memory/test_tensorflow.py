@@ -30,7 +30,7 @@ def conv(filters: int, kernel: int = 3, **more: object) -> dict[str, object]:
 
 
 def timeline(net: Network, mode: str = "training", batch: int = 2, **job: str) -> Timeline:
-    return make(net, Job(mode, device=job.pop("device", "gpu"), **job), batch, 1).timeline
+    return make(net, Job(mode, device=job.pop("device", "gpu"), threads=1, **job), batch).timeline
 
 
 def names(net: Network, **job: str) -> list[str]:
@@ -132,7 +132,7 @@ def test_frozen_batch_norm_uses_its_moving_statistics():
 
 def test_mixed_precision_copies_weights_and_keeps_statistics_wide():
     net = network(conv(32), "batch_norm", {"global_pool": "average"})
-    found = make(net, Job("training", dtype="mixed_float16", optimizer="sgd"), 2, 1).timeline
+    found = make(net, Job("training", dtype="mixed_float16", optimizer="sgd"), 2).timeline
     wide = [b.size.per_sample for b in found.buffers if b.layer == "batch_norm_1"]
     assert max(wide) == 4 * 64 * 32
     assert [s.primitive for s in found.steps].count("Cast") >= 3
@@ -348,8 +348,8 @@ def recorded(mode: str, threads: int | None) -> list[tuple[str, float]]:
         if record["jit"] or record["mode"] != mode or record["threads"] != threads:
             continue
         net = load(record["network"], {"input": record["input"]})
-        job = Job(mode, optimizer=record["optimizer"], device="cpu")
-        plan = make(net, job, regime(record["batch"]), threads or kernels.WORKERS)
+        job = Job(mode, optimizer=record["optimizer"], device="cpu", threads=threads)
+        plan = make(net, job, regime(record["batch"]))
         error = plan.allocate(record["batch"]) / record["peak_bytes"] - 1
         found.append((record["network"], error))
     return found
