@@ -58,9 +58,14 @@ def engine_of(record: dict[str, Any]) -> tuple[str, str] | None:
         return None
     if framework == "tensorflow":
         return ("tensorflow-xla" if record["jit"] else "tensorflow"), "cpu"
-    if method == "compiled":
+    if method == "compiled" and not record["device"].startswith("tpu"):
         return "jax", "cpu" if record["device"] == "cpu" else "gpu"
     if framework == "torch" and method == "memtracker":
+        # The engine predicts PyTorch's default, which is to update together on GPUs only.
+        if record["settings"].get("foreach", record["device"] != "cpu") != (
+            record["device"] != "cpu"
+        ):
+            return None
         return "torch", "gpu" if record["device"] != "cpu" else "cpu"
     return None
 

@@ -22,8 +22,6 @@ UNMEASURED_DTYPE = 1.5
 LEAST_UNMEASURED = 0.05
 #: The interval of an engine without any record.
 UNKNOWN = (0.7, 1.4)
-#: How many records a bound needs: with fewer, 90 % cannot be told from the extremes.
-LEAST_RECORDS = 20
 
 
 @cache
@@ -34,14 +32,21 @@ def residuals() -> dict[str, Any]:
     return found
 
 
+#: Engines that share a compiler: what was measured of one says most of the other.
+SIBLINGS = {"tensorflow-xla": "jax", "jax": "tensorflow-xla"}
+
+
 def ratios(engine: str, job: Job) -> tuple[float, float]:
     """The least and the most that a measurement is of a prediction, nine times in ten."""
     known = residuals()
     other = "cpu" if job.device == "gpu" else "gpu"
-    for device, factor in ((job.device, 1.0), (other, UNMEASURED_DEVICE)):
-        entry = known.get(f"{engine} {device} {job.mode}")
+    sibling = SIBLINGS.get(engine, engine)
+    for name, device in ((engine, job.device), (sibling, job.device), (engine, other)):
+        entry = known.get(f"{name} {device} {job.mode}")
         if entry is None:
             continue
+        measured = (name, device) == (engine, job.device)
+        factor = 1.0 if measured else UNMEASURED_DEVICE
         if job.dtype not in entry["dtypes"]:
             factor *= UNMEASURED_DTYPE
         least = LEAST_UNMEASURED if factor > 1 else 0.0
