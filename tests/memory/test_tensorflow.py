@@ -364,9 +364,10 @@ def test_inference_is_within_two_percent_of_the_records():
 def test_training_is_within_a_few_percent_of_the_records():
     # With one worker a process may read the learning rate last, and then holds all gradients to
     # the end: the median is what can be foretold.
-    errors = sorted(abs(error) for _, error in recorded("training", 1))
-    assert len(errors) >= 5
-    assert errors[len(errors) // 2] < 0.03
+    for threads in (1, None):
+        errors = sorted(abs(error) for _, error in recorded("training", threads))
+        assert len(errors) >= 4
+        assert errors[len(errors) // 2] < 0.03
 
 
 def test_a_grouped_convolutions_scratch_is_what_xla_asked_for():
