@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 ALIGNMENT = 256
 #: Smaller buffers fit in between the others.
 SMALLEST = 4096
+NO_GAP = 1 << 62
 
 
 class Interval(NamedTuple):
@@ -65,30 +68,55 @@ def packed(buffers: Sequence[Interval]) -> int:
     own height came out in nearly all blocks that were compared.
     """
     large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
-    orders = (
+    least = most_at_once(large)
+    best = 0
+    for order in (
         lambda b: (-b.size, b.start),
         lambda b: (-b.size, -b.start),
         lambda b: (-b.size, b.start - b.end),
         lambda b: (b.start - b.end, -b.size),
-    )
-    return min(best_fit(sorted(large, key=order)) for order in orders)
+    ):
+        height = best_fit(sorted(large, key=order))
+        best = min(best, height) if best else height
+        if best <= least:
+            break
+    return best
+
+
+def rounded(size: int) -> int:
+    """Bytes that a buffer takes up."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def most_at_once(buffers: Sequence[Interval]) -> int:
+    """The most bytes alive at once: no block can be lower."""
+    changes: dict[int, int] = {}
+    for size, start, end in buffers:
+        changes[start] = changes.get(start, 0) + rounded(size)
+        changes[end + 1] = changes.get(end + 1, 0) - rounded(size)
+    alive = most = 0
+    for step in sorted(changes):
+        alive += changes[step]
+        most = max(most, alive)
+    return most
 
 
 def best_fit(buffers: Sequence[Interval]) -> int:
     """The height of a block into which buffers are put in the order given."""
-    top = 0
-    placed: list[tuple[int, int, int, int]] = []
-    for size, start, end in buffers:
-        rounded = -(-size // ALIGNMENT) * ALIGNMENT
-        offset = 0
-        best: tuple[int, int] | None = None
-        for low, high in sorted(
-            (low, high) for low, high, s, e in placed if s <= end and start <= e
-        ):
-            if low - offset >= rounded and (best is None or low - offset < best[0]):
-                best = (low - offset, offset)
-            offset = max(offset, high)
-        at = best[1] if best else offset
-        placed.append((at, at + rounded, start, end))
-        top = max(top, at + rounded)
-    return top
+    count = len(buffers)
+    starts = np.array([buffer.start for buffer in buffers], np.int64)
+    ends = np.array([buffer.end for buffer in buffers], np.int64)
+    low, high = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for i, (size, start, end) in enumerate(buffers):
+        meet = np.flatnonzero((starts[:i] <= end) & (ends[:i] >= start))
+        at = 0
+        if meet.size:
+            meet = meet[np.argsort(low[meet])]
+            tops = np.maximum.accumulate(high[meet])
+            below = np.concatenate(([0], tops[:-1]))
+            gaps = low[meet] - below
+            gaps[gaps < rounded(size)] = NO_GAP
+            best = int(gaps.argmin())
+            at = int(below[best] if gaps[best] < NO_GAP else tops[-1])
+        low[i], high[i] = at, at + rounded(size)
+    return int(high.max(initial=0))
