@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench lock schema fuzz
+.PHONY: serve setup demo test lint bench lock schema fuzz
 
 setup: ; scripts/setup.sh dev
 demo: ; scripts/demo.sh
@@ -6,6 +6,7 @@ test: ; scripts/test.sh
 lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 # A hundred times longer than in the tests; what fails is kept in tests/fuzz/corpus.
 fuzz: setup ; CONVCALC_FUZZ_EXAMPLES=10000 .venv/bin/pytest tests/fuzz
+serve: setup ; .venv/bin/convcalc serve
 bench: setup ; .venv/bin/python -m benchmarks
 
 # Needs uv. No registry address gets into the files.
