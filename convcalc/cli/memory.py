@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: In the order in which a newcomer meets them.
 NAMES = {
-    "tensorflow": "TensorFlow (graph executor)",
+    "tensorflow": "TensorFlow",
     "tensorflow-xla": "TensorFlow (XLA)",
     "jax": "JAX",
     "torch": "PyTorch",

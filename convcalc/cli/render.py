@@ -142,6 +142,16 @@ def summary_lines(report: Report) -> list[str]:
         f"{format_bytes(book.inference_bytes)} ({' + '.join(book.inference_layers)}), "
         f"training {format_bytes(book.training_bytes)} (all layers)",
     ]
+    for mode in ("inference", "training"):
+        found = getattr(report.memory, mode)
+        if found is not None:
+            peak, low, high = map(format_bytes, (found.peak_bytes, *found.interval))
+            what = mode if mode == "inference" else f"training with {settings.optimizer}"
+            lines.append(
+                f"predicted for {settings.engine} on {settings.device}: {what} peaks with {peak} "
+                f"({low} to {high} nine times in ten) at {found.at}"
+            )
+    lines.extend(report.memory.notes)
     for gap in report.uncounted:
         where = ", ".join(gap.layers[:3]) + (", ..." if len(gap.layers) > 3 else "")
         lines.append(f"not counted: {gap.op} ({where}): {', '.join(gap.missing)} unknown")

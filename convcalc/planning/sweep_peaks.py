@@ -155,8 +155,9 @@ class Allocated:
 
     def __call__(self, batches: Ints) -> Ints:
         """The allocator's peak in bytes at each batch."""
-        found = self.peaks(batches)
+        found: Ints = self.peaks(batches)
         if self.anchors is None:
             return found
         beyond = np.interp(batches, self.anchors, self.beyond)
-        return found + np.rint(beyond).astype(np.int64)
+        slack: Ints = np.rint(beyond).astype(np.int64)
+        return found + slack
