@@ -68,7 +68,7 @@ def choose(value: str, known: object, what: str) -> str:
 
 
 def engine_device(name: str) -> str:
-    """"gpu" or "cpu": what engines tell apart, for one of these or a name of the catalogue.
+    """What engines tell apart, "gpu" or "cpu", for one of these or a name of the catalogue.
 
     Raises:
         UsageError: it is neither.

@@ -15,6 +15,7 @@ from typing import Any
 
 from convcalc.errors import MissingExtra, UsageError
 from convcalc.memory.job import CROSS_ENTROPY, SQUARED_ERROR
+from convcalc.verify.jax import optimizer_of
 from convcalc.verify.request import Measurement, Request, loss_of, median
 
 MIB = 2**20
@@ -181,17 +182,12 @@ def step_of(
     if request.mode == "inference":
         model.jit_compile = request.jit
         return lambda: model.predict_on_batch(x)
-    if request.optimizer == "none":
-        raise UsageError("training needs an optimizer: --optimizer sgd, momentum, adam, ...")
     floats = keras.config.floatx()
     labels = [tf.zeros([request.batch, *out.shape[1:]], floats) for out in model.outputs]
     y = labels[0] if len(labels) == 1 else labels
     names = {CROSS_ENTROPY: "categorical_crossentropy", SQUARED_ERROR: "mean_squared_error"}
-    momentum = request.optimizer == "momentum"
     model.compile(
-        optimizer=keras.optimizers.SGD(momentum=0.9)
-        if momentum
-        else keras.optimizers.get(request.optimizer),
+        optimizer=optimizer_of(keras, request),
         loss=[names[loss] for loss in losses],
         jit_compile=request.jit,
     )
