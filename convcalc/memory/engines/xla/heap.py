@@ -69,6 +69,9 @@ def packed(buffers: Sequence[Interval]) -> int:
     """
     large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
     least = most_at_once(large)
+    if least >= NO_GAP:
+        # More than any address; where it would lie does not matter.
+        return least
     best = 0
     for order in (
         lambda b: (-b.size, b.start),
