@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from convcalc.errors import ModelError
 from convcalc.readers.source import plain
-from convcalc.readers.source import plain
 
 if TYPE_CHECKING:
     from convcalc.readers.source.interpreter import Run
