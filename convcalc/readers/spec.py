@@ -30,6 +30,8 @@ from convcalc.tensors import DTYPE_BYTES, TensorSpec
 FORMAT = 1
 MAX_LAYERS = 100_000
 NETWORK_KEYS = ("convcalc", "name", "layout", "input", "inputs", "layers", "outputs")
+#: A tuple: what a file gives may be a list, which no mapping can look up.
+DTYPES = ("float", *DTYPE_BYTES)
 INPUT_KEYS = ("shape", "dtype", "batch_axis")
 LAYER_KEYS = ("name", "from", "layer", "layer_type", "weights", "trainable", "dtypes")
 
@@ -87,7 +89,7 @@ def read_inputs(
         shape, dtype = entry.get("shape"), entry.get("dtype", "float")
         if not isinstance(shape, (list, tuple)):
             raise ModelError(f"input '{name}' has no sizes; write input: [height, width, channels]")
-        if dtype != "float" and dtype not in DTYPE_BYTES:
+        if dtype not in DTYPES:
             raise ModelError(f"input '{name}' has the unknown dtype {dtype!r}")
         if "batch_axis" not in entry:
             found[name] = TensorSpec((1, *shape), dtype)
@@ -147,7 +149,7 @@ def read_layer(entry: Any, number: int, previous: str, taken: Names) -> list[Op]
     if not isinstance(trainable, bool):
         raise ModelError(f"{where} ('{name}'): 'trainable' must be true or false")
     dtypes = entry.get("dtypes", [])
-    if not isinstance(dtypes, list) or not all(d in ("float", *DTYPE_BYTES) for d in dtypes):
+    if not isinstance(dtypes, list) or not all(d in DTYPES for d in dtypes):
         raise ModelError(f"{where} ('{name}'): 'dtypes' must be a list of element types")
     try:
         steps = expand(kind, entry[kinds[0]])
@@ -280,7 +282,7 @@ def json_schema() -> dict[str, Any]:
     }
     layer_fields: dict[str, Any] = {key: {"type": "string"} for key in LAYER_KEYS}
     layer_fields["trainable"] = {"type": "boolean"}
-    layer_fields["dtypes"] = {"type": "array", "items": {"enum": ["float", *DTYPE_BYTES]}}
+    layer_fields["dtypes"] = {"type": "array", "items": {"enum": list(DTYPES)}}
     layer_fields["from"] = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
     }

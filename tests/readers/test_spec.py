@@ -104,6 +104,15 @@ CONV = {"conv": {"filters": 1, "kernel": 1}}
         ({"input": [8, 8, 3], "layout": "sideways", "layers": [CONV]}, "layout 'sideways'"),
         ({"input": [8, 8, 3], "layers": [CONV], "outputs": ["y"]}, "output 'y'"),
         ({"inputs": {"a": {"shape": [1], "dtype": "text"}}, "layers": [CONV]}, "dtype"),
+        ({"inputs": {"a": {"shape": [1], "dtype": ["int8"]}}, "layers": [CONV]}, "dtype"),
+        (
+            {"input": [8, 8, 3], "layers": [{**CONV, "dtypes": [[]]}]},
+            "'dtypes' must be a list of element types",
+        ),
+        (
+            {"input": [8, 8, 3], "layers": [{**CONV, "dtypes": ["int8"]}]},
+            "1 dtypes do not fit its 2 variables",
+        ),
     ],
 )
 def test_mistakes_are_named(config: dict[str, Any], message: str) -> None:
