@@ -66,6 +66,10 @@ def test_hostile_text(text: str) -> None:
         ("x = keras.Input((4, 4, 3))\nConv2D(8, 5)(x)", "line 2, column 1"),
         ("def model(classes): return Sequential()", "add the line that calls it"),
         ("x = 1\n  y", "line 2"),
+        (
+            "Sequential([keras.applications.ResNet50(include_top=False), Dense(5)])",
+            "line 1, column 1: keras.applications.ResNet50 is known as a whole only",
+        ),
     ],
 )
 def test_what_cannot_be_read_says_where_and_why(text: str, message: str) -> None:

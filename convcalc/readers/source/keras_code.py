@@ -355,6 +355,8 @@ class Sequential(Layer):
         if isinstance(layer, Tensor):
             layer = layer.node.layer
         if not isinstance(layer, (Layer, Instance)):
+            if isinstance(layer, Application):
+                raise ModelError(UNCUT.format(layer.what))
             raise ModelError(f"{as_what(layer)} is no layer")
         if isinstance(layer, Layer):
             if any(isinstance(m, Layer) and m.name == layer.name for m in self.members):
@@ -541,7 +543,7 @@ class KerasWorld:
         if last in MODEL_CLASSES and "keras" in parents[:2]:
             return self.model(run, *args, **kwargs)
         if last == "Input" and "keras" in parents[:2]:
-            return self.input(**bound_names(args, kwargs, "shape batch_size dtype"))
+            return self.input(**plain.bound_names(args, kwargs, "shape batch_size dtype"))
         if "applications" in parents:
             return self.application(last, args, kwargs)
         if self.is_layer(path):
@@ -576,7 +578,7 @@ class KerasWorld:
         return Sequential(self, layers or (), name)
 
     def model(self, run: Run, *args: Any, **kwargs: Any) -> Any:
-        given = bound_names(list(args), kwargs, "inputs outputs")
+        given = plain.bound_names(list(args), kwargs, "inputs outputs")
         inputs = given.pop("inputs", given.pop("input", None))
         outputs = given.pop("outputs", given.pop("output", None))
         return Model(self, inputs, outputs, given.get("name"), run)
@@ -620,7 +622,7 @@ class KerasWorld:
         """A layer from its arguments."""
         type_ = names.canonical(type_)
         if type_ == "InputLayer":
-            given = bound_names(args, kwargs, "shape batch_size dtype")
+            given = plain.bound_names(args, kwargs, "shape batch_size dtype")
             shape = given.get("shape", given.get("input_shape"))
             whole = given.get("batch_shape", given.get("batch_input_shape"))
             made = Layer(self, type_, {}, given.get("name"))
@@ -629,7 +631,7 @@ class KerasWorld:
         signature = names.SIGNATURES.get(type_)
         if signature is None and args:
             raise ModelError(f"'{type_}' takes its arguments by name only in this reader")
-        given = bound_names(args, kwargs, signature or "")
+        given = plain.bound_names(args, kwargs, signature or "")
         name = given.pop("name", None)
         config: dict[str, Any] = dict(names.DEFAULTS.get(type_, {}))
         known = {*(signature or "").split(), *names.COMMON}
@@ -691,7 +693,7 @@ class KerasWorld:
     def application(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if not name[:1].isupper():
             return Ignored(name)
-        return Application(self, name, bound_names(args, kwargs, "include_top weights"))
+        return Application(self, name, plain.bound_names(args, kwargs, "include_top weights"))
 
     # What comes out
 
@@ -790,26 +792,6 @@ UNCUT = (
     "{} is known as a whole only, with its 1,000 classes (`convcalc zoo`); for a model made of its "
     "parts, save the model's configuration (model.to_json()) and read that"
 )
-
-
-def bound_names(args: list[Any], kwargs: dict[str, Any], signature: str) -> dict[str, Any]:
-    """Arguments by name.
-
-    Raises:
-        ModelError: too many, or one given twice.
-    """
-    positions = signature.split()
-    if len(args) > len(positions):
-        raise ModelError(
-            f"{len(args)} arguments by position, where {len(positions)} are known "
-            f"({', '.join(positions) or 'none'}); give them by name"
-        )
-    given = dict(zip(positions, args, strict=False))
-    for key, value in kwargs.items():
-        if key in given:
-            raise ModelError(f"'{key}' is given twice")
-        given[key] = value
-    return given
 
 
 def setting(value: Any, what: str, depth: int = 0) -> Any:

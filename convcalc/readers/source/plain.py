@@ -253,3 +253,23 @@ def linspace(first: float, last: float, count: int) -> list[float]:
         raise ModelError(f"a list is longer than {MAX_LENGTH:,} items")
     step = (last - first) / max(count - 1, 1)
     return [first + step * i for i in range(count)]
+
+
+def bound_names(args: list[Any], kwargs: dict[str, Any], signature: str) -> dict[str, Any]:
+    """Arguments by name.
+
+    Raises:
+        ModelError: too many, or one given twice.
+    """
+    positions = signature.split()
+    if len(args) > len(positions):
+        raise ModelError(
+            f"{len(args)} arguments by position, where {len(positions)} are known "
+            f"({', '.join(positions) or 'none'}); give them by name"
+        )
+    given = dict(zip(positions, args, strict=False))
+    for key, value in kwargs.items():
+        if key in given:
+            raise ModelError(f"'{key}' is given twice")
+        given[key] = value
+    return given

@@ -19,7 +19,6 @@ from convcalc.ops.base import Operator, suggestion
 from convcalc.readers.source import plain
 from convcalc.readers.source import torch_names as names
 from convcalc.readers.source.interpreter import Run
-from convcalc.readers.source.keras_code import bound_names
 from convcalc.readers.source.torch_methods import TENSOR_METHODS
 from convcalc.readers.source.torch_rules import RULES, Call, padded, settings_of
 from convcalc.readers.source.torch_values import (
@@ -307,10 +306,10 @@ class TorchWorld:
             finally:
                 self.label = outer
         if name == "pad":
-            given = bound_names(rest, kwargs, "pad mode value")
+            given = plain.bound_names(rest, kwargs, "pad mode value")
             return padded(Call(self, name, {}, self.tensor(x), [x]), given["pad"])
         if name == "normalize":
-            given = bound_names(rest, kwargs, "p dim eps")
+            given = plain.bound_names(rest, kwargs, "p dim eps")
             return self.emit(norm.UnitNorm(given.get("dim", 1)), [self.tensor(x)], name)
         if name == "scaled_dot_product_attention":
             q, k, v = args[:3]
@@ -333,7 +332,7 @@ class TorchWorld:
     def function(self, name: str, args: list[Any], kwargs: dict[str, Any], run: Run) -> Any:
         """A function of torch."""
         if name in ("cat", "concat", "concatenate", "stack", "hstack"):
-            given = bound_names(args, kwargs, "tensors dim")
+            given = plain.bound_names(args, kwargs, "tensors dim")
             axis = given.get("dim", given.get("axis", 0 if name != "hstack" else 1))
             tensors = list(run.values(given["tensors"]))
             if name == "stack":

@@ -15,7 +15,6 @@ from convcalc.ops import shape as shapes
 from convcalc.ops.base import Operator, suggestion
 from convcalc.readers.source import plain
 from convcalc.readers.source import torch_names as names
-from convcalc.readers.source.keras_code import bound_names
 from convcalc.readers.source.torch_methods import flat
 from convcalc.readers.source.torch_values import Tensor
 from convcalc.readers.source.values import Ignored, Thing
@@ -34,7 +33,7 @@ def settings_of(
     """
     positions, defaults = names.parameters(signature)
     kwargs = {key: value for key, value in kwargs.items() if key not in ("device", "dtype")}
-    given = bound_names(args, kwargs, " ".join(positions))
+    given = plain.bound_names(args, kwargs, " ".join(positions))
     for key, value in given.items():
         if key not in positions:
             raise ModelError(f"{type_} has no argument '{key}'{suggestion(key, positions)}")
