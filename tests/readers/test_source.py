@@ -66,6 +66,8 @@ def test_hostile_text(text: str) -> None:
         ("x = keras.Input((4, 4, 3))\nConv2D(8, 5)(x)", "line 2, column 1"),
         ("def model(classes): return Sequential()", "add the line that calls it"),
         ("x = 1\n  y", "line 2"),
+        ("if True: return Dense(3)", "'return' outside of what it leaves"),
+        ("def f():\n    break\nfor i in range(2): f()", "line 3, column 20: 'break' or 'continue'"),
         (
             "Sequential([keras.applications.ResNet50(include_top=False), Dense(5)])",
             "line 1, column 1: keras.applications.ResNet50 is known as a whole only",

@@ -59,7 +59,7 @@ def load_source(
     try:
         for _ in range(2):
             reading = Reading(input, place)
-            reading.run.run(tree.body)
+            reading.run.program(tree.body)
             model = reading.choice()
             wanted = reading.keras.wanted_place(model)
             if input is None or wanted is None or wanted == place:

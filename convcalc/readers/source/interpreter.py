@@ -215,6 +215,17 @@ class Run:
 
     # Statements
 
+    def program(self, body: Sequence[ast.stmt]) -> None:
+        """Follow a whole text.
+
+        Raises:
+            ModelError: something in it cannot be followed.
+        """
+        try:
+            self.run(body)
+        except (Break, Continue, Return):
+            raise ModelError("'break', 'continue' or 'return' outside of what it leaves") from None
+
     def run(self, body: Sequence[ast.stmt]) -> None:
         for statement in body:
             self.execute(statement)
@@ -742,6 +753,8 @@ class Run:
             self.run(function.body)
         except Return as result:
             return result.value
+        except (Break, Continue):
+            raise ModelError(f"'break' or 'continue' of '{function.name}' is in no loop") from None
         finally:
             self.scope = outer
             self.calls -= 1
