@@ -105,39 +105,24 @@ class Call:
 Rule = Callable[[Call], Any]
 
 
+def window(c: Call, *settings: str) -> dict[str, Any]:
+    """A window's settings, and those that go by the same name with us."""
+    given = {name: c.get(name) for name in ("stride", *settings)}
+    return {"kernel": c.get("kernel_size"), "channels_first": True, **given}
+
+
 def convolution(c: Call) -> Any:
     c.rank()
     c.expect("in_channels", 1)
-    return c.emit(
-        conv.Conv(
-            filters=c.get("out_channels"),
-            kernel=c.get("kernel_size"),
-            stride=c.get("stride"),
-            padding=c.get("padding"),
-            dilation=c.get("dilation"),
-            groups=c.get("groups"),
-            bias=c.get("bias"),
-            channels_first=True,
-        )
-    )
+    settings = window(c, "padding", "dilation", "groups", "bias")
+    return c.emit(conv.Conv(c.get("out_channels"), **settings))
 
 
 def transposed(c: Call) -> Any:
     c.rank()
     c.expect("in_channels", 1)
-    return c.emit(
-        conv.ConvTranspose(
-            filters=c.get("out_channels"),
-            kernel=c.get("kernel_size"),
-            stride=c.get("stride"),
-            padding=c.get("padding"),
-            dilation=c.get("dilation"),
-            groups=c.get("groups"),
-            bias=c.get("bias"),
-            output_padding=c.get("output_padding"),
-            channels_first=True,
-        )
-    )
+    settings = window(c, "padding", "dilation", "groups", "bias", "output_padding")
+    return c.emit(conv.ConvTranspose(c.get("out_channels"), **settings))
 
 
 def dense(c: Call) -> Any:
@@ -177,43 +162,18 @@ def max_pool(c: Call) -> Any:
     c.rank()
     if c.get("return_indices"):
         raise ModelError(f"{c.type} with return_indices=True is not supported")
-    return c.emit(
-        pooling.MaxPool(
-            kernel=c.get("kernel_size"),
-            stride=c.get("stride"),
-            padding=c.get("padding"),
-            dilation=c.get("dilation"),
-            ceil_mode=c.get("ceil_mode"),
-            channels_first=True,
-        )
-    )
+    return c.emit(pooling.MaxPool(**window(c, "padding", "dilation", "ceil_mode")))
 
 
 def average_pool(c: Call) -> Any:
     c.rank()
-    return c.emit(
-        pooling.AveragePool(
-            kernel=c.get("kernel_size"),
-            stride=c.get("stride"),
-            padding=c.get("padding"),
-            ceil_mode=c.get("ceil_mode"),
-            count_include_pad=c.get("count_include_pad"),
-            channels_first=True,
-        )
-    )
+    settings = window(c, "padding", "ceil_mode", "count_include_pad")
+    return c.emit(pooling.AveragePool(**settings))
 
 
 def lp_pool(c: Call) -> Any:
     c.rank()
-    return c.emit(
-        pooling.LpPool(
-            kernel=c.get("kernel_size"),
-            stride=c.get("stride"),
-            p=c.get("norm_type"),
-            ceil_mode=c.get("ceil_mode"),
-            channels_first=True,
-        )
-    )
+    return c.emit(pooling.LpPool(p=c.get("norm_type"), **window(c, "ceil_mode")))
 
 
 def adaptive_pool(kind: str) -> Rule:
