@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from convcalc.ops import convolution as conv
 from convcalc.ops import pooling
@@ -12,21 +13,22 @@ from convcalc.readers.keras.arguments import Ref
 from convcalc.readers.keras.build import Call, Rule
 
 
+def settings(c: Call) -> dict[str, Any]:
+    """What every convolution has, transposed or not."""
+    return {
+        "filters": c.whole("filters"),
+        "kernel": c.need("kernel_size"),
+        "stride": c.get("strides", 1),
+        "padding": c.padding,
+        "dilation": c.get("dilation_rate", 1),
+        "groups": c.get("groups", 1),
+        "bias": c.get("use_bias", True),
+        "channels_first": c.first,
+    }
+
+
 def convolution(c: Call) -> list[Ref]:
-    return c.activated(
-        c.emit(
-            conv.Conv(
-                filters=c.whole("filters"),
-                kernel=c.need("kernel_size"),
-                stride=c.get("strides", 1),
-                padding=c.padding,
-                dilation=c.get("dilation_rate", 1),
-                groups=c.get("groups", 1),
-                bias=c.get("use_bias", True),
-                channels_first=c.first,
-            )
-        )
-    )
+    return c.activated(c.emit(conv.Conv(**settings(c))))
 
 
 def depthwise(c: Call) -> list[Ref]:
@@ -55,21 +57,8 @@ def separable(c: Call) -> list[Ref]:
 
 
 def transposed(c: Call) -> list[Ref]:
-    return c.activated(
-        c.emit(
-            conv.ConvTranspose(
-                filters=c.whole("filters"),
-                kernel=c.need("kernel_size"),
-                stride=c.get("strides", 1),
-                padding=c.padding,
-                dilation=c.get("dilation_rate", 1),
-                groups=c.get("groups", 1),
-                bias=c.get("use_bias", True),
-                output_padding=c.get("output_padding"),
-                channels_first=c.first,
-            )
-        )
-    )
+    operator = conv.ConvTranspose(**settings(c), output_padding=c.get("output_padding"))
+    return c.activated(c.emit(operator))
 
 
 def pool(cls: Callable[..., Operator]) -> Rule:
