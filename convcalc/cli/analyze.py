@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convcalc.cli import options
-from convcalc.errors import ModelError, UsageError
 
-if TYPE_CHECKING:
-    from convcalc.network import Network
-    from convcalc.readers.sizes import Input
-
-Model = Annotated[
-    str | None,
-    typer.Argument(help="A zoo name, a model file, or file.py:function, whose function is run."),
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        help="Keras or PyTorch code, read and never run: a file, or - for standard input."
-    ),
-]
 Limit = Annotated[str | None, typer.Option(help="Exit 1 if it is more.")]
 
 
 def analyze_command(
-    model: Model = None,
-    source: Source = None,
+    model: options.ModelOrNone = None,
+    source: options.Source = None,
     input: options.InputSize = None,
     batch: options.Batch = 1,
     dtype: options.Dtype = "float32",
@@ -63,7 +48,7 @@ def analyze_command(
         "macs": max_macs and parse_count(max_macs),
         "memory": max_memory and parse_bytes(max_memory),
     }
-    net = loaded(model, source, options.input_sizes(input))
+    net = options.loaded(model, source, options.input_sizes(input))
     report = analyze(
         net,
         batch=batch,
@@ -103,35 +88,6 @@ def analyze_command(
         names = ", ".join(gap.op for gap in report.uncounted)
         print(f"convcalc: incomplete: {names} not counted", file=sys.stderr)
         raise typer.Exit(3)
-
-
-def loaded(model: str | None, source: str | None, input: Input) -> Network:
-    """The network that MODEL names, or that the code in SOURCE builds.
-
-    Raises:
-        UsageError: neither or both are given, or sizes by name with code.
-        ModelError: it cannot be read.
-    """
-    if (model is None) == (source is None):
-        raise UsageError("give either MODEL or --source FILE (- for standard input)")
-    if model is not None:
-        from convcalc import load
-
-        return load(model, input=input)
-    assert source is not None
-    if input is not None and not isinstance(input, tuple):
-        raise UsageError("--source takes one --input, without a name")
-    from convcalc.readers.source import MAX_BYTES, load_source
-
-    try:
-        if source == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with open(source, "rb") as file:
-                data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ModelError(f"cannot read '{source}': {error.strerror}") from None
-    return load_source(data.decode("utf-8-sig", "replace"), input=input)
 
 
 def differences(net: Network, ours: str, theirs: str, form: str) -> str:

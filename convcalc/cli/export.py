@@ -10,7 +10,8 @@ from convcalc.cli import options
 
 
 def export_command(
-    model: options.Model,
+    model: options.ModelOrNone = None,
+    source: options.Source = None,
     input: options.InputSize = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="YAML instead of JSON.")] = False,
     output: options.Output = None,
@@ -18,11 +19,10 @@ def export_command(
     """Write a network as our spec, which every command reads."""
     import json
 
-    from convcalc import load
     from convcalc.cli.tables import emit
     from convcalc.readers.spec import write_spec
 
-    spec = write_spec(load(model, input=options.input_sizes(input)))
+    spec = write_spec(options.loaded(model, source, options.input_sizes(input)))
     if yaml:
         import yaml as writer
 

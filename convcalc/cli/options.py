@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convcalc.errors import UsageError
+from convcalc.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    from convcalc.network import Network
     from convcalc.readers.sizes import Input
 
 Model = Annotated[
     str,
     typer.Argument(help="A zoo name, a model file, or file.py:function, whose function is run."),
+]
+ModelOrNone = Annotated[
+    str | None,
+    typer.Argument(help="A zoo name, a model file, or file.py:function, whose function is run."),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        help="Keras or PyTorch code, read and never run: a file, or - for standard input."
+    ),
 ]
 InputSize = Annotated[
     list[str] | None,
@@ -133,3 +145,32 @@ def padding(text: str, rank: int) -> Any:
     if len(numbers) != 2 * rank:
         raise UsageError(f"--padding '{text}' has {len(numbers)} numbers; {2 * rank} are needed")
     return tuple((numbers[2 * i], numbers[2 * i + 1]) for i in range(rank))
+
+
+def loaded(model: str | None, source: str | None, input: Input) -> Network:
+    """The network that MODEL names, or that the code in SOURCE builds.
+
+    Raises:
+        UsageError: neither or both are given, or sizes by name with code.
+        ModelError: it cannot be read.
+    """
+    if (model is None) == (source is None):
+        raise UsageError("give either MODEL or --source FILE (- for standard input)")
+    if model is not None:
+        from convcalc import load
+
+        return load(model, input=input)
+    assert source is not None
+    if input is not None and not isinstance(input, tuple):
+        raise UsageError("--source takes one --input, without a name")
+    from convcalc.readers.source import MAX_BYTES, load_source
+
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(source, "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"cannot read '{source}': {error.strerror}") from None
+    return load_source(data.decode("utf-8-sig", "replace"), input=input)

@@ -63,7 +63,9 @@ def check(net: Network) -> None:
     from convcalc.readers.spec import read_spec, write_spec
 
     analyze(net)
-    assert read_spec(json.loads(json.dumps(write_spec(net)))).ops == net.ops
+    # As text: Keras writes NaN where a setting is one, and that equals nothing.
+    text = json.dumps(write_spec(net))
+    assert json.dumps(write_spec(read_spec(json.loads(text)))) == text
 
 
 @st.composite

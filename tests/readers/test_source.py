@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -127,4 +128,6 @@ def test_command_line(tmp_path: Path) -> None:
     piped = runner.invoke(app, ["analyze", "--source", "-", *size], input=file.read_text())
     assert '"params": 15200' in named.stdout
     assert named.stdout == piped.stdout
+    exported = runner.invoke(app, ["export", "--source", str(file), "--input", "150x100x3"])
+    assert convcalc.analyze(json.loads(exported.stdout)).totals.params == 15200
     assert "either MODEL or --source" in str(runner.invoke(app, ["analyze"]).exception)
