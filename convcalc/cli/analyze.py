@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convcalc.cli import options
+
+if TYPE_CHECKING:
+    from convcalc.network import Network
 
 Limit = Annotated[str | None, typer.Option(help="Exit 1 if it is more.")]
 
