@@ -210,7 +210,9 @@ def rewritten(draw: st.DrawFn, start: list[Any]) -> Any:
 def as_mappings(ending: str) -> list[Any]:
     import yaml
 
-    return [yaml.safe_load(data) for data in seeds(ending)]
+    # What was found may be no mapping any more.
+    parsed = [yaml.safe_load(data) for data in seeds(ending)]
+    return [config for config in parsed if isinstance(config, dict)]
 
 
 @fuzz
