@@ -297,7 +297,8 @@ class Run:
                 type(owner) is list and type(key) is int
             ):
                 owner[key] = value
-            elif isinstance(owner, Ignored):
+            elif isinstance(owner, Thing):
+                owner.set_item(key, value)
                 return
             else:
                 raise ModelError("this item cannot be set")

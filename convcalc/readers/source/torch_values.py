@@ -247,6 +247,10 @@ class Container(Module):
             return Container(self.world, self.type, {str(i): m for i, m in enumerate(found)})
         return found
 
+    def set_item(self, key: Any, value: Any) -> None:
+        names = list(self.members)
+        self.put(key if isinstance(key, str) else names[key], value)
+
     def values(self, run: Run) -> Sequence[Any]:
         return list(self.members) if self.type == "ModuleDict" else list(self.members.values())
 

@@ -36,6 +36,9 @@ class Thing:
     def item(self, key: Any, run: Run) -> Any:
         raise ModelError(f"{self.what} cannot be indexed")
 
+    def set_item(self, key: Any, value: Any) -> None:
+        raise ModelError(f"an item of {self.what} cannot be set")
+
     def binary(self, symbol: str, other: Any, swapped: bool, run: Run) -> Any:
         raise ModelError(f"'{symbol}' with {self.what} is not supported")
 
@@ -66,6 +69,9 @@ class Ignored(Thing):
         return self
 
     def assign(self, name: str, value: Any) -> None:
+        return None
+
+    def set_item(self, key: Any, value: Any) -> None:
         return None
 
     def call(self, args: list[Any], kwargs: dict[str, Any], run: Run) -> Any:
