@@ -9,9 +9,10 @@ fuzz: setup ; CONVCALC_FUZZ_EXAMPLES=10000 .venv/bin/pytest tests/fuzz
 serve: setup ; .venv/bin/convcalc serve
 bench: setup ; .venv/bin/python -m benchmarks
 
-# Needs uv. No registry address gets into the files.
+# Needs uv. No registry address gets into the files. Extras stay on the pins: pip, which tells `coverage[toml]` from
+# `coverage`, would else refuse the lock as soon as a newer coverage is out.
 LOCK = uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
-	--no-emit-index-url --generate-hashes --custom-compile-command 'make lock'
+	--no-emit-index-url --generate-hashes --no-strip-extras --custom-compile-command 'make lock'
 # The published schema of network specs, from the operators' own fields.
 schema: setup ; .venv/bin/python -c "import json, convcalc; print(json.dumps(convcalc.network_schema(), indent=1))" > docs/network.schema.json
 
