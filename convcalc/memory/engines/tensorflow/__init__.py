@@ -31,7 +31,7 @@ def make(net: Network, job: Job, batch: int) -> Plan:
     Raises:
         ModelError: a shape is unknown, or there is nothing to train.
     """
-    lowering = Lowering(net.once(as_keras), job, TensorFlow(job, one_image=batch == 1))
+    lowering = Lowering(net.once(as_keras), job, TensorFlow(job, batch))
     history = run(lowering, batch, job.threads or kernels.WORKERS)
     return Plan(history.timeline, history.peak, assumed=frozenset(lowering.program.assumed))
 

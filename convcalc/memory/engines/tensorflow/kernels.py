@@ -1,7 +1,7 @@
 """What TensorFlow's CPU kernels need while they run, and how long they take.
 
-Sizes are read in TensorFlow's `core/kernels/conv_grad_filter_ops.cc`, `conv_grad_input_ops.cc` and
-`maxpooling_op.cc`.  A GPU's kernels have none of this scratch.  Times decide only which of two
+Sizes are read in TensorFlow's `core/kernels/conv_grad_filter_ops.cc`, `conv_grad_input_ops.cc`,
+`conv_grad_ops_3d.cc` and `maxpooling_op.cc`.  A GPU's kernels have none of this scratch.  Times decide only which of two
 workers is free first; their unit is a nanosecond, and they are rough on purpose.
 """
 
@@ -10,8 +10,16 @@ from __future__ import annotations
 from convcalc.arithmetic import ceil_div
 
 #: Bytes that a convolution's gradient unfolds of its images at once: the third-level cache, by
-#: which the kernels split a batch (30 MiB, a server's; they ask the processor).
+#: which the kernels of two dimensions split a batch.
 WORKING_SET = 30 * 2**20
+
+#: The same for three dimensions, whose kernels ask the processor: what a server's says of all its
+#: third-level caches together.  A notebook says 8 to 32 MiB, and unfolds that many fewer images.
+PROCESSOR_CACHE = 256 * 2**20
+
+#: `conv_grad_ops_3d.cc`: nothing is unfolded where that would take more than so many times the
+#: elements of input, kernel and output.
+MOST_UNFOLDED = 25
 
 #: `conv_grad_input_ops.cc`: above so many elements of work for each thread one image at a time is
 #: unfolded, and the product itself runs in parallel.
@@ -42,6 +50,21 @@ def unfolded_for_input(
         return positions * window * width
     images: int = ceil_div(WORKING_SET // width, work)
     return images * positions * window * width
+
+
+def unfolded_in_3d(
+    positions: int, window: int, filters: int, width: int, tensors: int, one_image: bool
+) -> int:
+    """Bytes in which a gradient in three dimensions unfolds images.
+
+    Args:
+        tensors: elements of input, kernel and output of the whole batch.
+        one_image: whether it is the gradient of a single image's input, made in parallel.
+    """
+    work = positions * window + positions * filters + window * filters
+    images: int = 1 if one_image else ceil_div(PROCESSOR_CACHE // width, work)
+    elements = images * positions * window
+    return 0 if elements // tensors > MOST_UNFOLDED else elements * width
 
 
 #: Bytes that a plain kernel's largest operand is passed over with in a nanosecond, and what

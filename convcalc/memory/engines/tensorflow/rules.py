@@ -34,9 +34,10 @@ INPUT_FIRST = 2
 class TensorFlow(Rules):
     """Keras on TensorFlow's graph executor."""
 
-    def __init__(self, job: Job, one_image: bool) -> None:
+    def __init__(self, job: Job, batch: int) -> None:
         self.scratch = job.device == "cpu"
-        self.one_image = one_image
+        self.batch = batch
+        """Decides how kernels share out a batch."""
         self.products: dict[Node, float] = {}
         """Nanoseconds that the products of an operation take for one sample."""
         self.made: dict[tuple[Any, ...], Value] = {}
@@ -120,6 +121,11 @@ def per_sample(spec: TensorSpec, kept: int) -> TensorSpec:
 def scratch(call: Call, *sizes: Size) -> tuple[Size, ...]:
     """Scratch of a CPU's kernel."""
     return sizes if tensorflow(call).scratch else ()
+
+
+def unfolding(call: Call, size: int) -> tuple[Size, ...]:
+    """The scratch of a gradient that unfolds images, if it does."""
+    return scratch(call, Size(size)) if size else ()
 
 
 def timed(call: Call, value: Value, macs: int, unfolded: int = 0) -> Value:
@@ -209,6 +215,26 @@ class Way:
     planes: int
     """Spatial axes."""
 
+    def tensors(self, batch: int) -> int:
+        """Elements of input, kernel and output."""
+        kernel = self.window * self.filters
+        return batch * (self.inner.elements + self.outer.elements) + kernel
+
+    def of_filter(self, batch: int, width: int) -> int:
+        """Bytes that the filter's gradient unfolds images to."""
+        sizes = self.positions, self.window, self.filters, width
+        if self.planes > 2:
+            return kernels.unfolded_in_3d(*sizes, self.tensors(batch), False)
+        return kernels.unfolded_for_filter(*sizes)
+
+    def of_input(self, batch: int, width: int) -> int:
+        """Bytes in which the input's gradient is made."""
+        sizes = self.positions, self.window, self.filters, width
+        one_image = batch == 1 and not self.folded
+        if self.planes > 2:
+            return kernels.unfolded_in_3d(*sizes, self.tensors(batch), one_image)
+        return kernels.unfolded_for_input(*sizes, one_image)
+
 
 def way(call: Call) -> Way:
     """A plain convolution's own sizes; those in the blocks of a dilated one.
@@ -233,10 +259,7 @@ def way(call: Call) -> Way:
 
 @rule("conv", "depthwise_conv")
 def conv(call: Call) -> None:
-    """A bias, and a ReLU of the layer, are added in the output's place (``_FusedConv2D``).
-
-    In three dimensions Eigen's kernels unfold nothing.
-    """
+    """A bias, and a ReLU of the layer, are added in the output's place (``_FusedConv2D``)."""
     op, x, rules = call.operator, call.x[0], tensorflow(call)
     depthwise = op.type == "depthwise_conv"
     if not depthwise and op.groups > 1:
@@ -259,17 +282,10 @@ def conv(call: Call) -> None:
     def filter_scratch() -> Sequence[Size]:
         if depthwise:
             return scratch(call, Size(0, call.w["kernel"].spec.elements * width))
-        if seen.planes > 2:
-            return ()
-        sizes = seen.positions, seen.window, seen.filters, width
-        return scratch(call, Size(kernels.unfolded_for_filter(*sizes)))
+        return unfolding(call, seen.of_filter(rules.batch, width))
 
     def input_scratch() -> Sequence[Size]:
-        if depthwise or seen.planes > 2:
-            return ()
-        one_image = rules.one_image and not seen.folded
-        sizes = seen.positions, seen.window, seen.filters, width, one_image
-        return scratch(call, Size(kernels.unfolded_for_input(*sizes)))
+        return () if depthwise else unfolding(call, seen.of_input(rules.batch, width))
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -333,18 +349,18 @@ def conv_transpose(call: Call) -> None:
     sizes, deep = split(call.ins[0], op.channels_first, "")
     positions, width = product(sizes), call.lowering.job.width
     window = product(call.w["kernel"].spec.dims) // deep if "kernel" in call.w else 1
-    rules = tensorflow(call)
+    batch = tensorflow(call).batch
     macs = op.macs(call.ins, call.outs)
-    whole = kernels.unfolded_for_input(positions, window, deep, width, rules.one_image)
-    made = [kernel, x, call.w.get("bias")]
-    y = call.emit("Conv2DBackpropInput", made, call.outs[0], scratch=scratch(call, Size(whole)))
+    seen = Way(positions, window, deep, call.outs[0], call.ins[0], False, len(sizes))
+    made, unfolded = [kernel, x, call.w.get("bias")], unfolding(call, seen.of_input(batch, width))
+    y = call.emit("Conv2DBackpropInput", made, call.outs[0], scratch=unfolded)
     call.result(timed(call, y, macs))
 
     @call.backward
     def gradient(dy: Value) -> None:
         if "kernel" in call.w and call.trains("kernel"):
-            unfolded = kernels.unfolded_for_filter(positions, window, deep, width)
-            dw = call.weight_gradient("kernel", [dy, x], scratch=scratch(call, Size(unfolded)))
+            unfolded = unfolding(call, seen.of_filter(batch, width))
+            dw = call.weight_gradient("kernel", [dy, x], scratch=unfolded)
             named(dw, "Conv2DBackpropFilter")
             call.give_weight("kernel", timed(call, dw, macs))
         give_bias(call, dy)
