@@ -1,0 +1,2 @@
+/** The words of the views Network and Fit, in English. */
+export const networkTexts = {};
