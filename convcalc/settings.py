@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from decimal import Decimal
 
 from convcalc.arithmetic import INT64_MAX
@@ -54,15 +55,14 @@ def check_batch(batch: int) -> int:
     return batch
 
 
-def choose(value: str, known: object, what: str) -> str:
+def choose(value: str, known: Collection[str], what: str) -> str:
     """`value` if it is one of `known`.
 
     Raises:
         UsageError: it is not; a similar one is proposed.
     """
-    names = list(known)  # type: ignore[call-overload]
-    if value not in names:
-        hint = suggestion(value, names) or f"; known: {', '.join(names)}"
+    if value not in known:
+        hint = suggestion(value, known) or f"; known: {', '.join(known)}"
         raise UsageError(f"unknown {what} '{value}'{hint}")
     return value
 

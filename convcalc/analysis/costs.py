@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 from convcalc.analysis.receptive_field import AxisField, receptive_fields
@@ -22,6 +22,8 @@ from convcalc.report import (
     Uncounted,
 )
 from convcalc.settings import DTYPES, ENGINES, OPTIMIZERS, check_batch, choose, engine_device
+
+TOTALS = tuple(figure.name for figure in fields(Totals))
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ def analyze(
 
     rows = net.once(add_up)
     counted = None if convention == "macs" else count_as(net, convention)
-    fields = net.once(described_fields)
+    seen = net.once(described_fields)
     layers = []
     for name, row in rows.items():
         made = net.results[row.last.name]
@@ -81,7 +83,7 @@ def analyze(
                 output_bytes=sum(spec.bytes_at(batch, width) for spec in made)
                 if all(spec.known for spec in made)
                 else None,
-                receptive_field=fields[row.last.name],
+                receptive_field=seen[row.last.name],
             )
         )
     totals = Totals(
@@ -92,8 +94,8 @@ def analyze(
         flops=sum(layer.flops or 0 for layer in layers),
         output_bytes=sum(layer.output_bytes or 0 for layer in layers),
     )
-    for what, figure in totals.model_dump().items():
-        if figure > INT64_MAX:
+    for what in TOTALS:
+        if getattr(totals, what) > INT64_MAX:
             raise ModelError(f"the total of {what} exceeds 2^63 - 1")
     uncounted = gaps(rows)
     memory = Memory(

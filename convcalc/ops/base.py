@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
@@ -167,20 +168,26 @@ def create(type_name: str, attributes: dict[str, Any]) -> Operator:
     cls = find(type_name)
     if cls is None:
         raise ModelError(f"unknown operator '{type_name}'{suggestion(type_name, operators())}")
-    known = {field.name: field for field in dataclasses.fields(cls)}
+    known, needed = names_of(type_name)
     for key in attributes:
         if key not in known:
             raise ModelError(f"'{type_name}' has no attribute '{key}'{suggestion(key, known)}")
-    missing = [
-        name
-        for name, field in known.items()
-        if name not in attributes
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ModelError(f"'{type_name}' needs '{missing[0]}'")
+    for name in needed:
+        if name not in attributes:
+            raise ModelError(f"'{type_name}' needs '{name}'")
     return cls(**{key: frozen(value) for key, value in attributes.items()})
+
+
+@cache
+def names_of(type_name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """An operator's attributes, and those of them without a default."""
+    fields = dataclasses.fields(REGISTRY[type_name])
+    needed = (
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    )
+    return tuple(field.name for field in fields), tuple(needed)
 
 
 def attributes(op: Operator) -> dict[str, Any]:

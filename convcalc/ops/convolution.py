@@ -26,7 +26,6 @@ from convcalc.ops.base import (
     operator,
     per_axis,
     positive,
-    spatial_axes,
     with_rank,
 )
 from convcalc.ops.window import Slide, extent, pads, slides
@@ -36,8 +35,7 @@ from convcalc.tensors import TensorSpec
 def split(spec: TensorSpec, channels_first: bool, what: str) -> tuple[tuple[Any, ...], Any]:
     """Spatial sizes and channels of an input."""
     dims = with_rank(spec, 3, what)
-    axes = spatial_axes(len(dims), channels_first)
-    return dims[axes.start : axes.stop], dims[channel_axis(len(dims), channels_first)]
+    return (dims[2:], dims[1]) if channels_first else (dims[1:-1], dims[-1])
 
 
 def window_views(
