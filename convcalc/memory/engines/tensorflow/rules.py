@@ -314,26 +314,32 @@ def conv(call: Call) -> None:
 def grouped(call: Call) -> None:
     """Keras calls XLA for a convolution in groups, forwards and backwards.
 
-    Its scratch is a copy of the input, and backwards of the incoming gradient and of the kernel: a
-    kernel of one channel a group is first made a dense one.
+    Forwards it copies the input, and hands the kernel on to the gradient in a buffer of its own.
+    Backwards XLA holds the kernel that it convolves with, and beside it the incoming gradient's
+    copy or, if that is larger, a dense kernel's gradient: a kernel of one channel a group is first
+    made a dense one.
     """
     op, x, kernel, width = call.operator, call.x[0], weight(call, "kernel"), call.lowering.job.width
     macs = op.macs(call.ins, call.outs)
-    copy = Size(0, x.spec.elements * width)
-    y = call.emit("Conv", [x, kernel], call.outs[0], scratch=[copy])
+    copy, kept = Size(0, x.spec.elements * width), call.w["kernel"].spec
+    y, handed = call.value(call.outs[0]), call.value(kept)
+    made = [y, handed] if call.training else [y]
+    call.node("XlaRun", [x, kernel], made, scratch=[copy])
     bias = call.w.get("bias")
     if bias is not None:
         y = call.emit("BiasAdd", [y, bias], call.outs[0], inplace=(0,))
     call.result(timed(call, y, macs))
-    spec = call.w["kernel"].spec
-    dense = spec.elements * (op.groups if spec.dims[-2] == 1 else 1)
+    dense = kept.elements * (op.groups if kept.dims[-2] == 1 else 1) * width
+    batch = tensorflow(call).batch
 
     @call.backward
     def gradient(dy: Value) -> None:
-        dw = Value(spec, width, "gradients", f"{call.layer}/kernel")
+        dw = Value(kept, width, "gradients", f"{call.layer}/kernel")
         dx = call.value(call.ins[0])
-        copies = Size(dense * width, dy.spec.elements * width)
-        call.node("XlaRun", [x, kernel, dy], [dx, dw], scratch=[copies])
+        given = dy.spec.elements * width
+        second = kept.dims[-2] == 1 and dense > given * batch
+        copies = Size(2 * dense) if second else Size(dense, given)
+        call.node("XlaRun", [x, handed, dy], [dx, dw], scratch=[copies])
         timed(call, dw, 2 * macs)
         call.give(0, dx)
         if call.trains("kernel"):
@@ -375,7 +381,8 @@ def dense(call: Call) -> None:
     macs = call.operator.macs(call.ins, call.outs)
     y = call.emit("MatMul", [x, kernel, call.w.get("bias")], call.outs[0])
     call.result(timed(call, y, macs))
-    first = is_first(call)
+    # A tensor with places goes through ``Tensordot``, between whose reshapes order is not kept.
+    first = len(call.ins[0].dims) == 2 and is_first(call)
 
     @call.backward
     def gradient(dy: Value) -> None:
