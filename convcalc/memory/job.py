@@ -24,6 +24,10 @@ SLOTS = {
     "ftrl": 2,
 }
 
+#: Gradient checkpointing: nothing, every block, about the square root of all layers (`segments`).
+NONE, BLOCK, SQRT = "none", "block", "sqrt"
+REMATS = (NONE, BLOCK, SQRT)
+
 INFERENCE, TRAINING = "inference", "training"
 CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "mean_squared_error"
 MODES = (INFERENCE, TRAINING)
@@ -42,6 +46,12 @@ class Job:
     """None: cross-entropy where the output is a softmax, else mean squared error."""
     threads: int | None = None
     """Operations that a CPU runs at once; None: the framework's default."""
+    remat: str = NONE
+    """Which activations are made again in the backward pass: "none", "block", "sqrt"."""
+    accumulate: bool = False
+    """Whether gradients of several steps are added up before an update."""
+    ema: bool = False
+    """Whether a moving average of each trainable variable is kept."""
 
     @property
     def training(self) -> bool:
@@ -64,5 +74,9 @@ class Job:
 
     @property
     def slots(self) -> int:
-        """Optimizer variables for each trainable one."""
-        return SLOTS[self.optimizer] if self.training else 0
+        """Variables that an update reads and writes beside each trainable one.
+
+        Keras' `use_ema` and `gradient_accumulation_steps` add one each; PyTorch's `AveragedModel`
+        and the `.grad` that stays are as large.
+        """
+        return SLOTS[self.optimizer] + self.accumulate + self.ema if self.training else 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from convcalc.errors import ModelError
-from convcalc.memory.job import CROSS_ENTROPY, SQUARED_ERROR, Job
+from convcalc.memory.job import CROSS_ENTROPY, NONE, SQUARED_ERROR, Job
 from convcalc.memory.program import (
     BACKWARD,
     FORWARD,
@@ -22,11 +22,13 @@ from convcalc.memory.program import (
     Size,
     Value,
 )
+from convcalc.memory.segments import made_by, read_by, stretches
 from convcalc.network import Network, Op
 from convcalc.tensors import TensorSpec
 
 Rule = Callable[["Call"], None]
 Gradient = Callable[..., None]
+Tape = list[tuple["Call", Gradient]]
 
 
 class Rules:
@@ -85,6 +87,10 @@ class Rules:
 
     def finish(self, lowering: Lowering) -> None:
         """All gradients are there."""
+
+    def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
+        """What a checkpointed stretch is made from the second time, its gradients having come."""
+        return kept
 
 
 class Call:
@@ -202,7 +208,7 @@ class Lowering:
         self.trainable: set[Value] = set()
         self.slots: dict[Value, list[Value]] = {}
         self.labels: dict[str, Value] = {}
-        self.tape: list[tuple[Call, Gradient]] = []
+        self.tape: Tape = []
         self.arrived: dict[str, list[Value]] = {}
         self.wanted: set[str] = set()
         """Tensors on the way from a trainable variable to an output."""
@@ -218,8 +224,8 @@ class Lowering:
         """
         self.make_resting()
         self.find_wanted()
-        for op in self.net.ops:
-            self.lower(op)
+        parts = stretches(self.net, self.job.remat if self.job.training else NONE)
+        passed = [self.forward(part) for part in parts]
         outputs = list(dict.fromkeys(self.values[name] for name in self.net.outputs))
         if not self.job.training:
             self.program.held.extend(outputs)
@@ -232,14 +238,53 @@ class Lowering:
                 gradient = self.rules.loss(self, name, self.values[name])
                 if gradient is not None:
                     self.arrived.setdefault(name, []).insert(0, gradient)
-        for call, gradient_of in reversed(self.tape):
+        made_twice: list[Node] = []
+        for part, (nodes, kept, tape) in zip(reversed(parts), reversed(passed), strict=True):
+            if part is parts[-1]:
+                self.backward(tape)
+            else:
+                made_twice += [*nodes, *self.again(part, kept)]
+        if made_twice:
+            self.program.drop_unread(made_twice)
+        self.phase = UPDATE
+        self.rules.finish(self)
+        return self.program
+
+    def forward(self, part: Sequence[Op]) -> tuple[list[Node], dict[str, Value], Tape]:
+        """Lower a stretch of operators: what they became, what they began with, their gradients."""
+        kept = {name: self.values[name] for name in read_by(self.net, part)}
+        first, self.tape = len(self.program.nodes), []
+        for op in part:
+            self.lower(op)
+        return self.program.nodes[first:], kept, self.tape
+
+    def backward(self, tape: Tape) -> None:
+        """The gradients of a stretch, the last operator's first."""
+        for call, gradient_of in reversed(tape):
             names = [call.op.output(place) for place in range(len(call._outputs))]
             gradients = [self.gathered(name) for name in names]
             if any(gradient is not None for gradient in gradients):
                 gradient_of(*gradients)
-        self.phase = UPDATE
-        self.rules.finish(self)
-        return self.program
+
+    def again(self, part: Sequence[Op], kept: dict[str, Value]) -> list[Node]:
+        """Lower a stretch a second time, and then its gradients: what its operators became.
+
+        They run when a gradient first asks for one of their results.
+        """
+        if not any(name in self.arrived for name in made_by(self.net, part)):
+            return []
+        nodes = self.program.nodes
+        first = len(nodes)
+        self.values.update(self.rules.again(self, kept))
+        _, _, tape = self.forward(part)
+        made, last = nodes[first:], len(nodes)
+        self.backward(tape)
+        results = {value for node in made for value in node.outputs}
+        asks = next(
+            (i for i in range(last, len(nodes)) if results.intersection(nodes[i].inputs)), last
+        )
+        nodes[first:asks] = [*nodes[last:asks], *made]
+        return made
 
     def choose_losses(self) -> dict[str, str]:
         """The loss of each output: cross-entropy where it is a softmax, unless told."""

@@ -130,3 +130,16 @@ class Program:
             value.layer = value.layer or layer
         self.nodes.append(node)
         return node
+
+    def drop_unread(self, among: Iterable[Node]) -> None:
+        """Take out those of `among` whose results nobody reads, and number what is left anew."""
+        asked, held, dead = set(among), set(self.held), set()
+        for node in reversed(self.nodes):
+            read = any(value.users or value in held for value in node.outputs)
+            if node in asked and node.outputs and not read:
+                dead.add(node)
+                for value in dict.fromkeys(node.inputs):
+                    value.users.remove(node)
+        self.nodes[:] = [node for node in self.nodes if node not in dead]
+        for place, node in enumerate(self.nodes):
+            node.index = place

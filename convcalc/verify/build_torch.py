@@ -22,6 +22,8 @@ from typing import Any
 
 from convcalc.errors import MissingExtra, ModelError
 from convcalc.memory.engines.torch.layout import Layout, apart, pool_mode, transposed_directly
+from convcalc.memory.job import NONE
+from convcalc.memory.segments import stretches
 from convcalc.network import Network, Op
 from convcalc.ops import Param
 from convcalc.ops.base import axis_of
@@ -86,10 +88,11 @@ MERGES: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
-def build(network: Network, *, logits: Collection[str] = ()) -> Any:
+def build(network: Network, *, logits: Collection[str] = (), remat: str = NONE) -> Any:
     """The module of a network, with fresh random weights, on the default device.
 
-    `logits` names outputs whose softmax is left out: PyTorch's cross-entropy contains it.
+    `logits` names outputs whose softmax is left out: PyTorch's cross-entropy contains it.  Under
+    `remat` all stretches but the last run in `torch.utils.checkpoint.checkpoint`.
 
     Raises:
         MissingExtra: PyTorch is not installed.
@@ -99,7 +102,7 @@ def build(network: Network, *, logits: Collection[str] = ()) -> Any:
         import torch
     except ImportError:
         raise MissingExtra("torch") from None
-    return Builder(network, torch, logits).build()
+    return Builder(network, torch, logits, remat).build()
 
 
 def input_shapes(model: Any, network: Network, batch: int) -> list[tuple[int, ...]]:
@@ -141,6 +144,18 @@ class Step:
     """For each input: "front" moves the last axis behind the batch, "back" undoes that."""
     outputs: tuple[str, ...]
     done: tuple[str, ...] = ()
+    """Tensors that nobody reads afterwards."""
+
+
+@dataclass(slots=True)
+class Part:
+    """Steps that run in a checkpoint: the tensors that go in and that come out."""
+
+    start: int
+    end: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    done: tuple[str, ...]
     """Tensors that nobody reads afterwards."""
 
 
@@ -247,13 +262,38 @@ class Own:
                 self.sources = tuple(network.inputs)
                 self.results = network.outputs
                 self.steps: list[Step] = []
+                self.parts: list[Part] = []
                 self.functions: dict[str, Callable[..., Any]] = {}
                 self.moved: set[str] = set()
 
             def forward(self, *inputs: Any) -> Any:
                 tensors = dict(zip(self.sources, inputs, strict=True))
                 del inputs
-                for step in self.steps:
+                for part in self.parts if self.training else ():
+                    given = [tensors[name] for name in part.inputs]
+                    checkpoint = torch.utils.checkpoint.checkpoint
+                    made = checkpoint(self.again, part, *given, use_reentrant=False)
+                    tensors.update(zip(part.outputs, made, strict=True))
+                    del given, made
+                    for name in part.done:
+                        tensors.pop(name, None)
+                at = self.parts[-1].end if self.parts and self.training else 0
+                self.run(self.steps[at:], tensors)
+                found = tuple(tensors[name] for name in self.results)
+                return found if len(found) > 1 else found[0]
+
+            def again(self, part: Part, *inputs: Any) -> tuple[Any, ...]:
+                """One stretch, as a function of what it begins with."""
+                tensors = dict(zip(part.inputs, inputs, strict=True))
+                del inputs
+                self.run(self.steps[part.start : part.end], tensors, part.outputs)
+                return tuple(tensors[name] for name in part.outputs)
+
+            def run(
+                self, steps: Sequence[Step], tensors: dict[str, Any], kept: Sequence[str] = ()
+            ) -> None:
+                """Steps in order; what none of them reads again is let go of."""
+                for step in steps:
                     module = self.functions.get(step.module) or getattr(self, step.module)
                     given = [tensors[name] for name in step.inputs]
                     made = module(*map(turned, given, step.turns))
@@ -261,9 +301,8 @@ class Own:
                     tensors.update(zip(step.outputs, made, strict=True))
                     del given, made
                     for name in step.done:
-                        tensors.pop(name, None)
-                found = tuple(tensors[name] for name in self.results)
-                return found if len(found) > 1 else found[0]
+                        if name not in kept:
+                            tensors.pop(name, None)
 
         self.Call = Call
         self.BatchNorm = BatchNorm
@@ -287,6 +326,7 @@ class Builder:
     network: Network
     torch: Any
     logits: Collection[str] = ()
+    remat: str = NONE
     own: Any = None
     names: set[str] = field(default_factory=set)
     shared: dict[str, tuple[str, Op, bool]] = field(default_factory=dict)
@@ -303,10 +343,26 @@ class Builder:
                 raise ModelError(f"input '{name}' ({spec}) does not have its batch in front")
         self.layout = Layout(network)
         model.moved = self.layout.moved
-        for op in network.ops:
-            self.add(model, op)
+        ends = []
+        for stretch in stretches(network, self.remat):
+            for op in stretch:
+                self.add(model, op)
+            ends.append(len(model.steps))
         self.release(model)
+        self.divide(model, ends[:-1])
         return model
+
+    def divide(self, model: Any, ends: Sequence[int]) -> None:
+        """Note the stretches that end behind these steps."""
+        for start, end in zip([0, *ends], ends, strict=False):
+            steps, behind = model.steps[start:end], model.steps[end:]
+            later = {name for step in behind for name in step.inputs} | set(model.results)
+            made = [name for step in steps for name in step.outputs]
+            read = dict.fromkeys(name for step in steps for name in step.inputs)
+            inputs = tuple(name for name in read if name not in set(made))
+            outputs = tuple(name for name in made if name in later)
+            done = tuple(name for name in inputs if name not in later)
+            model.parts.append(Part(start, end, inputs, outputs, done))
 
     def add(self, model: Any, op: Op) -> None:
         """Append the steps of one op."""

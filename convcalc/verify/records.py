@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ IDENTITY = (
     *("network", "input", "framework", "method", "device", "mode", "jit"),
     *("batch", "dtype", "optimizer", "threads"),
 )
+#: Settings that are written only where they are not the default, and tell runs apart as well.
+EXTRA = ("remat", "accumulate", "ema")
+DEFAULTS = {field.name: field.default for field in fields(Request)}
 
 
 def record(name: str, request: Request, found: Measurement) -> dict[str, Any]:
@@ -43,12 +47,13 @@ def record(name: str, request: Request, found: Measurement) -> dict[str, Any]:
         "out_of_memory": found.out_of_memory,
         "settings": found.settings,
         "notes": found.notes,
+        **{key: getattr(request, key) for key in EXTRA if getattr(request, key) != DEFAULTS[key]},
     }
 
 
 def identity(data: Mapping[str, Any]) -> str:
     """What tells a record from others."""
-    return json.dumps([data[key] for key in IDENTITY])
+    return json.dumps([*(data[key] for key in IDENTITY), *(data.get(key) for key in EXTRA)])
 
 
 def append(path: Path, data: Mapping[str, Any]) -> None:

@@ -51,6 +51,12 @@ class Request:
     """Compare a single convolution's output with `convcalc.reference`."""
     flops: bool = False
     """Also ask the framework for the floating-point operations of an inference."""
+    remat: str = "none"
+    """Gradient checkpointing by the names of `convcalc.memory.job.REMATS`."""
+    accumulate: bool = False
+    """Add gradients up over several steps; the step that updates is measured."""
+    ema: bool = False
+    """Keep a moving average of each variable."""
     memory_limit: int | None = None
     """Bytes at which the allocator gives up, where it can be told."""
     timeout: float = 600.0

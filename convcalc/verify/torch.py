@@ -210,7 +210,7 @@ class Work:
         self.dtype = torch.float32 if self.mixed else getattr(torch, request.dtype)
         logits = [name for name in names if self.training and self.losses[name] == CROSS_ENTROPY]
         with torch.device("meta"):
-            self.model = build(self.network, logits=logits)
+            self.model = build(self.network, logits=logits, remat=request.remat)
             shapes = input_shapes(self.model, self.network, request.batch)
             self.inputs: list[Any] = [
                 torch.empty(

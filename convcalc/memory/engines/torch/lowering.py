@@ -8,11 +8,13 @@ added to the first at once, out of place.  A gradient of a variable stays until 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from convcalc.memory.engines.torch import optimizers
 from convcalc.memory.engines.torch.autocast import WIDE, EagerCall
 from convcalc.memory.engines.torch.layout import Layout
 from convcalc.memory.job import CROSS_ENTROPY, Job
-from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.lowering import Call, Lowering, Rules, Tape
 from convcalc.memory.program import BACKWARD, Node, Program, Value
 from convcalc.network import Network, Op
 from convcalc.tensors import TensorSpec
@@ -52,6 +54,32 @@ class EagerLowering(Lowering):
         if last not in root.users:
             last.inputs = (*last.inputs, root)
             root.users.append(last)
+
+    def forward(self, part: Sequence[Op]) -> tuple[list[Node], dict[str, Value], Tape]:
+        """Made again, a stretch has an autocast of its own, which casts variables anew."""
+        if self.phase != BACKWARD:
+            return super().forward(part)
+        self.copies.clear()
+        found = super().forward(part)
+        self.leave_autocast()
+        self.copies.clear()
+        return found
+
+    def again(self, part: Sequence[Op], kept: dict[str, Value]) -> list[Node]:
+        """A checkpoint holds all that went into it until its last saved tensor has been read."""
+        first = len(self.program.nodes)
+        made = super().again(part, kept)
+        after = self.program.nodes[first:]
+        saved = {value for node in made for value in (*node.outputs, *node.inputs)}
+        last = next(
+            (n for n in reversed(after) if n not in made and saved.intersection(n.inputs)), None
+        )
+        if last is not None:
+            for value in dict.fromkeys(kept.values()):
+                if last not in value.users:
+                    last.inputs = (*last.inputs, value)
+                    value.users.append(last)
+        return made
 
     def call(self, op: Op) -> EagerCall:
         return EagerCall(self, op)
