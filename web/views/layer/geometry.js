@@ -105,6 +105,28 @@ export function clamp(at, axis) {
 }
 
 /**
+ * Where a key takes one from a neuron.
+ * @param {KeyboardEvent} event
+ * @param {number[]} from
+ * @param {Axis[]} axes
+ * @returns {number[] | null} null if it is no key of ours
+ */
+export function keyed(event, from, axes) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return null;
+  const across = axes.length - 1;
+  const by = event.shiftKey ? 10 : 1;
+  /** @type {Record<string, [number, number]>} axis and step */
+  const moves = {
+    ArrowLeft: [across, -by], ArrowRight: [across, by], Home: [across, -Infinity], End: [across, Infinity],
+    ...(across >= 1 ? { ArrowUp: [across - 1, -by], ArrowDown: [across - 1, by] } : {}),
+    ...(across >= 2 ? { PageUp: [0, -1], PageDown: [0, 1] } : {}),
+  };
+  const move = moves[event.key];
+  if (!move) return null;
+  return from.map((at, axis) => (axis === move[0] ? clamp(at + move[1], /** @type {Axis} */ (axes[axis])) : at));
+}
+
+/**
  * Padding that was given in numbers: [before, after].
  * @param {Question['padding']} padding
  * @param {number} at

@@ -43,7 +43,7 @@ function entry(key, value, also, steps, named = false) {
   const term = t(`layer.${key}`);
   return h('div', { class: 'entry', 'data-quantity': key },
     h('dt', null, term, help(term, t(`layer.help.${key}`))),
-    h('dd', { class: 'value' }, value, also && also.replaceAll('\u00a0', ' ') !== value ? h('span', { class: 'also' }, also) : null),
+    h('dd', { class: 'value' }, value, also && also !== value.replaceAll('\u00a0', ' ') && also !== value ? h('span', { class: 'also' }, also) : null),
     h('dd', { class: 'formulas' }, steps.map((step) => formula(step, named))));
 }
 

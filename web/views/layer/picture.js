@@ -15,13 +15,15 @@
 import { h, replace, s, unique } from '../../core/dom.js';
 import { shape } from '../../core/format.js';
 import { t } from '../../core/texts.js';
-import { clamp, FLAT, neuronAt, windowOf } from './geometry.js';
+import { clamp, FLAT, keyed, neuronAt, windowOf } from './geometry.js';
 
 const LARGEST_CELL = 30;
 /** From so many pixels on, cells are told apart. */
 const GRID_FROM = 4;
 const HIGHEST = 430;
 const STRIP = 18;
+/** The least that the output's title takes. */
+const TITLE = 190;
 
 /**
  * @param {object} on
@@ -167,7 +169,8 @@ function layOut(axes, width) {
   const columns = { input: across.before + across.input + across.after, output: across.cropBefore + across.output + across.cropAfter };
   const room = below
     ? Math.min((width - side * 2 - strips / 2) / Math.max(columns.input, columns.output), (HIGHEST * 1.4) / (rows.input + rows.output))
-    : Math.min((width - side * 3 - gap - strips) / (columns.input + columns.output), HIGHEST / Math.max(rows.input, rows.output));
+    : Math.min((width - side * 3 - gap - strips) / (columns.input + columns.output), (width - side * 3 - gap - strips - TITLE) / columns.input,
+      HIGHEST / Math.max(rows.input, rows.output));
   const unit = Math.min(room, LARGEST_CELL);
   // Maps that would be thinner than a line are drawn thicker than to scale.
   const uy = Math.max(unit, Math.min(LARGEST_CELL, 14 / Math.min(rows.input, rows.output)));
@@ -175,7 +178,9 @@ function layOut(axes, width) {
   const first = rank - 2;
   /** @type {[number, number]} */
   const index = [rank === 1 ? -1 : first, rank === 1 ? 0 : first + 1];
-  const left = side + strips / 2;
+  // A small picture stands in the middle of the paper.
+  const used = side * 3 + gap + strips + columns.input * ux + Math.max(columns.output * ux, TITLE);
+  const left = side + strips / 2 + (below ? 0 : Math.max(0, (width - used) / 2));
   const top = head + 14;
   const planeRows = plane ? Math.max(plane.before + plane.input + plane.after, plane.cropBefore + plane.output + plane.cropAfter) : 0;
   const planeUnit = Math.min(LARGEST_CELL / 1.5, HIGHEST / 1.6 / Math.max(planeRows, 1));
@@ -247,27 +252,6 @@ function under(x, y, areas, axes, from) {
     }
   }
   return null;
-}
-
-/**
- * @param {KeyboardEvent} event
- * @param {number[]} from
- * @param {Axis[]} axes
- * @returns {number[] | null}
- */
-function keyed(event, from, axes) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return null;
-  const across = axes.length - 1;
-  const by = event.shiftKey ? 10 : 1;
-  /** @type {Record<string, [number, number]>} axis and step */
-  const moves = {
-    ArrowLeft: [across, -by], ArrowRight: [across, by], Home: [across, -Infinity], End: [across, Infinity],
-    ...(across >= 1 ? { ArrowUp: [across - 1, -by], ArrowDown: [across - 1, by] } : {}),
-    ...(across >= 2 ? { PageUp: [0, -1], PageDown: [0, 1] } : {}),
-  };
-  const move = moves[event.key];
-  if (!move) return null;
-  return from.map((at, axis) => (axis === move[0] ? clamp(at + move[1], /** @type {Axis} */ (axes[axis])) : at));
 }
 
 /**
