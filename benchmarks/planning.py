@@ -25,16 +25,16 @@ MIB = 2**20
 
 #: (network, budget in MiB, optimizer), the quickest first.
 CASES = (
-    ("lenet5", 64, "adam"),
+    ("lenet5", 256, "adam"),
     ("squeezenet", 256, "sgd"),
-    ("resnet18", 384, "adam"),
+    ("resnet18", 768, "adam"),
     ("mobilenetv2", 512, "adam"),
     ("mobilenet", 384, "momentum"),
     ("alexnet", 1536, "adam"),
     ("efficientnetb0", 768, "adam"),
     ("densenet121", 768, "sgd"),
     ("googlenet", 512, "momentum"),
-    ("resnet50", 1024, "adam"),
+    ("resnet50", 1536, "adam"),
     ("nasnetmobile", 768, "rmsprop"),
     ("vgg16", 3072, "momentum"),
 )

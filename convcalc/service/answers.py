@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_type_hints
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from convcalc.service.forms import CSV, JSON, MARKDOWN, Form, negotiate
-from convcalc.service.pool import Reply
+from convcalc.service.observe import log
+from convcalc.service.pool import CACHED, Reply
 from convcalc.service.problems import Problem
-
-#: An answer is a function of the question and of this version; a browser may keep it that long.
-MAX_AGE = 3600
 
 TABLES = (JSON, CSV, MARKDOWN)
 
@@ -47,60 +48,107 @@ class Answers:
             self.left += len(old.body) + 200
 
 
-class JsonRequest(Request):
-    """A request whose body is strictly JSON: no NaN, no infinity, and nested no deeper than 200."""
+class Asked(NamedTuple):
+    """What an endpoint finds in `request.scope["asked"]`."""
 
-    async def json(self) -> Any:
-        """The value.
+    form: Form
+    parts: Parts
 
-        Raises:
-            Problem: it is none.
-        """
-        try:
-            return from_json(await self.body(), allow_inf_nan=False, cache_strings="keys")
-        except ValueError:
-            raise Problem("malformed") from None
+
+class Parts:
+    """Sends an answer in parts as they come, so that it is nowhere as a whole."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.begun = False
+
+    async def __call__(self, reply: Reply) -> None:
+        """Pass one on."""
+        if not self.begun:
+            self.begun = True
+            headers = [*common(reply.media), (b"cache-control", CACHED.encode())]
+            await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
 
 
 class QuestionRoute(APIRoute):
-    """A route that takes JSON and gives what its handler returns as a `Reply`."""
+    """A route that takes JSON and whose endpoint gives a `Reply`.
 
-    offers: Sequence[str] = TABLES
+    FastAPI declares it and finds it.  From there to the answer it is a plain ASGI application,
+    for the general way takes twice as long as working out a layer.
+    """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Content types on both sides, and answers that are remembered."""
-        validated = super().get_route_handler()
-        route = self.path.encode()
-        offers = tuple(self.responses[200]["content"])
+    def __init__(self, path: str, endpoint: Any, **declared: Any) -> None:
+        super().__init__(path, endpoint, **declared)
+        model: type[BaseModel] = get_type_hints(endpoint)["question"]
+        self.check = model.__pydantic_validator__.validate_python
+        self.offers = tuple(self.responses[200]["content"])
+        self.salt = path.encode()
+        self.app = self.answer
 
-        async def handle(request: Request) -> Response:
-            check_media(request.headers.get("content-type"))
-            form = wanted(request, offers)
-            answers: Answers = request.app.state.answers
-            asked = JsonRequest(request.scope, request.receive)
-            if not (body := await asked.body()):
-                raise Problem("malformed")
-            digest = hashlib.blake2b(body, key=repr((route, form)).encode()[:64], digest_size=20)
-            key = digest.digest()
-            if (reply := answers.get(key)) is not None:
-                request.app.state.metrics.remembered.inc()
-                return respond(reply, request)
-            asked.state.form = form
-            response = await validated(asked)
-            if isinstance(response, Answer) and response.cached:
-                answers.put(key, response.reply)
-            return response
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI.
 
-        return handle
+        Raises:
+            Problem, RequestValidationError: the question cannot be answered.
+        """
+        media = accept = None
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                media = value.decode("latin-1")
+            elif name == b"accept":
+                accept = value.decode("latin-1")
+        check_media(media)
+        form = wanted(accept, self.offers)
+        if not (body := await whole(receive)):
+            raise Problem("malformed")
+        state = scope["app"].state
+        answers: Answers = state.answers
+        salt = b"%b %b %d" % (self.salt, form.media.encode(), form.exact)
+        key = hashlib.blake2b(body, key=salt[:64], digest_size=20).digest()
+        if (reply := answers.get(key)) is not None:
+            state.metrics.remembered.inc()
+            await send_reply(reply, send)
+            return
+        try:
+            value = from_json(body, allow_inf_nan=False, cache_strings="keys")
+        except ValueError:
+            raise Problem("malformed") from None
+        try:
+            question = self.check(value)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_input=False)
+            raise RequestValidationError(
+                [{**item, "loc": ("body", *item["loc"])} for item in errors]
+            ) from None
+        parts = Parts(send)
+        scope["asked"] = Asked(form, parts)
+        try:
+            reply = await self.endpoint(Request(scope), question)
+        except Problem as problem:
+            if not parts.begun:
+                raise
+            # The server closes the connection, and the client sees that the last part is missing.
+            log("warning", "cut", request_id=scope.get("request_id"), why=problem.kind)
+            return
+        if parts.begun:
+            await send({"type": "http.response.body", "body": reply.body})
+            return
+        if reply.cache == CACHED:
+            answers.put(key, reply)
+        await send_reply(reply, send)
 
 
-class Answer(Response):
-    """A response that keeps the reply it was made of."""
-
-    def __init__(self, reply: Reply, headers: dict[str, str], cached: bool = True) -> None:
-        super().__init__(reply.body, headers=headers, media_type=reply.media)
-        self.reply = reply
-        self.cached = cached
+async def whole(receive: Receive) -> bytes:
+    """The body."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def check_media(given: str | None, known: Sequence[str] = (JSON,)) -> str:
@@ -115,25 +163,51 @@ def check_media(given: str | None, known: Sequence[str] = (JSON,)) -> str:
     return media
 
 
-def wanted(request: Request, offers: Sequence[str]) -> Form:
-    """The form that the request accepts.
+def wanted(accept: str | None, offers: Sequence[str]) -> Form:
+    """The form that the header `Accept` asks for.
 
     Raises:
         Problem: the answer has none of those.
     """
-    form = negotiate(request.headers.get("accept"), offers)
+    form = negotiate(accept, offers)
     if form is None:
         raise Problem("not-acceptable", f"The answer can be {', '.join(offers)}.")
     return form
 
 
-def respond(reply: Reply, request: Request, cache: str = f"private, max-age={MAX_AGE}") -> Response:
-    """A reply with what caches need; 304 if a reader has it already."""
-    etag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}"'
-    headers = {"etag": etag, "cache-control": cache, "vary": "accept"}
-    if request.method == "GET" and matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    return Answer(reply, headers)
+def common(media: str) -> list[tuple[bytes, bytes]]:
+    """What stands before every answer of a media type."""
+    charset = "; charset=utf-8" if media.startswith("text/") else ""
+    return [(b"content-type", f"{media}{charset}".encode()), (b"vary", b"accept")]
+
+
+def tagged(reply: Reply) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that is there as a whole."""
+    digest = hashlib.blake2b(reply.body, digest_size=12).hexdigest()
+    return [
+        *common(reply.media),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"etag", f'"{digest}"'.encode()),
+        (b"cache-control", reply.cache.encode()),
+    ]
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send an answer as it is."""
+    await send({"type": "http.response.start", "status": 200, "headers": tagged(reply)})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def respond(reply: Reply, request: Request) -> Response:
+    """An answer of the other routes; 304 if a reader has it already."""
+    response = Response(reply.body)
+    response.raw_headers = tagged(reply)
+    if request.method == "GET" and matches(
+        request.headers.get("if-none-match"), response.headers["etag"]
+    ):
+        keep = ("etag", "cache-control", "vary")
+        return Response(status_code=304, headers={name: response.headers[name] for name in keep})
+    return response
 
 
 def matches(given: str | None, etag: str) -> bool:
@@ -142,8 +216,11 @@ def matches(given: str | None, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-async def compute(request: Request, task: str, question: BaseModel, **more: Any) -> Response:
+async def compute(request: Request, task: str, question: BaseModel, **more: Any) -> Reply:
     """The answer of a computing process."""
-    form: Form = request.state.form
+    asked: Asked = request.scope["asked"]
+    form = asked.form
     given = {**question.model_dump(), "form": form.name, "exact": form.exact, **more}
-    return respond(await request.app.state.pool.run(task, to_json(given)), request)
+    pool = request.app.state.pool
+    found: Reply = await pool.run(task, to_json(given), asked.parts)
+    return found

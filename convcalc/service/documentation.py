@@ -43,17 +43,16 @@ def install(app: FastAPI) -> None:
     async def openapi(request: Request) -> Response:
         from json import dumps
 
-        return respond(
-            Reply("application/json", dumps(app.openapi()).encode()), request, "no-cache"
-        )
+        body = dumps(app.openapi()).encode()
+        return respond(Reply("application/json", body, "no-cache"), request)
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return respond(Reply("text/html", PAGE.encode()), request, "no-cache")
+        return respond(Reply("text/html", PAGE.encode(), "no-cache"), request)
 
     @app.get("/docs/start.js", include_in_schema=False)
     async def start(request: Request) -> Response:
-        return respond(Reply("text/javascript", START.encode()), request, "no-cache")
+        return respond(Reply("text/javascript", START.encode(), "no-cache"), request)
 
     def serve(name: str, media: str) -> None:
         @app.get(f"/docs/{name}", include_in_schema=False)
@@ -62,14 +61,14 @@ def install(app: FastAPI) -> None:
                 found = resources.files("fastapi_offline").joinpath("static", name)
             except ModuleNotFoundError:
                 raise Problem("not-found", "Swagger UI is not installed.") from None
-            return respond(Reply(media, found.read_bytes()), request, "max-age=86400")
+            return respond(Reply(media, found.read_bytes(), "max-age=86400"), request)
 
     for name, media in FILES.items():
         serve(name, media)
 
     @app.get("/problems", include_in_schema=False)
     async def problems(request: Request) -> Response:
-        return respond(Reply("text/markdown", catalogue().encode()), request, "no-cache")
+        return respond(Reply("text/markdown", catalogue().encode(), "no-cache"), request)
 
 
 def document(app: FastAPI) -> dict[str, Any]:

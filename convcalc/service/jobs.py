@@ -8,7 +8,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import cache, lru_cache
 from importlib import import_module
@@ -16,12 +17,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from convcalc.analysis import costs
+from convcalc.cli.conv import single
 from convcalc.errors import ModelError, UsageError
 from convcalc.network import Network
 from convcalc.report import Model
 from convcalc.service.forms import CSV, JSON, MARKDOWN, NDJSON, PNG
 
+#: A media type, and the document or its parts.
 Document = tuple[str, bytes]
+Parted = tuple[str, bytes | Iterator[bytes]]
 
 #: The largest integer up to which a double has all of them.
 SAFE = 2**53 - 1
@@ -29,6 +34,9 @@ MAYBE_LARGE = re.compile(rb"[:,\[]-?\d{16}")
 
 #: The most configurations of one sweep.
 CONFIGURATIONS = 1_000_000
+
+#: Bytes of a sweep's rows that are sent together, and seconds that they wait for each other.
+PART, MOMENT = 2**15, 0.1
 
 #: Plans that a network of the zoo remembers; each is up to some MB.
 PLANS = 16
@@ -144,10 +152,6 @@ def report_as(report: Any, asked: dict[str, Any]) -> Document:
 
 def conv(asked: dict[str, Any]) -> Document:
     """/v1/conv: so little that it is not worth another process."""
-    from convcalc.analysis.costs import analyze
-    from convcalc.cli.conv import single
-    from convcalc.service.reports import ConvReport
-
     sizes = tuple(asked["input"])
     rank = len(sizes) - 1
     window = {
@@ -158,11 +162,12 @@ def conv(asked: dict[str, Any]) -> Document:
     }
     kinds = (asked["groups"], asked["depthwise"], asked["transposed"], asked["bias"])
     net = single(sizes, asked["filters"], window, *kinds, asked["layout"] == "nchw")
-    report = analyze(net, batch=asked["batch"], dtype=asked["dtype"])
+    report = costs.analyze(net, batch=asked["batch"], dtype=asked["dtype"])
     neuron = asked["neuron"]
     if asked["form"] != "json" or not (asked["explain"] or neuron is not None):
         return report_as(report, asked)
     from convcalc.analysis.derivation import derive
+    from convcalc.service.reports import ConvReport
 
     if neuron is not None and len(neuron) != rank:
         raise UsageError(f"'neuron' must have {rank} numbers")
@@ -268,8 +273,8 @@ def advise(asked: dict[str, Any]) -> Document:
     return as_text(remedies(found, asked["form"]), asked["form"])
 
 
-def sweep(asked: dict[str, Any]) -> Document:
-    """/v1/sweep: a row a line."""
+def sweep(asked: dict[str, Any]) -> Parted:
+    """/v1/sweep: a row a line, each sent soon after it was computed."""
     from convcalc.cli.ranges import integers
     from convcalc.planning.sweep import sweep as run
 
@@ -295,11 +300,23 @@ def sweep(asked: dict[str, Any]) -> Document:
             "here; the command line has no such limit"
         )
     rows = found if asked["pareto"] is None else found.pareto(*asked["pareto"])
-    kept = list(islice(iter(rows), asked["limit_rows"]))
+    kept = islice(iter(rows), asked["limit_rows"])
     if asked["form"] != "ndjson":
-        return as_text(table(kept, asked["form"]), asked["form"])
-    lines = [as_json(row, asked["exact"])[1] + b"\n" for row in kept]
-    return NDJSON, b"".join(lines)
+        return as_text(table(list(kept), asked["form"]), asked["form"])
+    return NDJSON, parts(as_json(row, asked["exact"])[1] for row in kept)
+
+
+def parts(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that came within a moment together, up to some KB of them."""
+    found: list[bytes] = []
+    size, since = 0, time.monotonic()
+    for line in lines:
+        found += (line, b"\n")
+        size += len(line)
+        if size >= PART or time.monotonic() - since > MOMENT:
+            yield b"".join(found)
+            found, size, since = [], 0, time.monotonic()
+    yield b"".join(found)
 
 
 def memory(asked: dict[str, Any]) -> Document:
@@ -380,8 +397,6 @@ def read(asked: dict[str, Any]) -> Document:
 
 def spin(asked: dict[str, Any]) -> Document:
     """What a parser that hangs does; no route leads here."""
-    import time
-
     until = time.monotonic() + asked["seconds"]
     taken = bytearray(asked.get("bytes", 0))
     while time.monotonic() < until:
@@ -414,7 +429,7 @@ def plain(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-TASKS: dict[str, Callable[[dict[str, Any]], Document]] = {
+TASKS: dict[str, Callable[[dict[str, Any]], Parted]] = {
     "advise": advise,
     "analyze": analyze,
     "compare": compare,

@@ -8,8 +8,8 @@ import json
 import os
 import struct
 import sys
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from convcalc.service.observe import Metrics, log
 from convcalc.service.problems import Problem
@@ -22,12 +22,19 @@ HEAD = struct.Struct("!II")
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a process has made of a question."""
+#: An answer is a function of the question and of this version; a browser may keep it that long.
+CACHED = "private, max-age=3600"
+
+
+class Reply(NamedTuple):
+    """What a process has made of a question, or a part of it."""
 
     media: str
     body: bytes
+    cache: str = CACHED
+
+
+PassOn = Callable[[Reply], Awaitable[None]]
 
 
 class Worker:
@@ -45,8 +52,10 @@ class Worker:
     def alive(self) -> bool:
         return self.process.returncode is None and not self.back.at_eof()
 
-    async def ask(self, task: str, arguments: bytes, cpu_seconds: float) -> Reply:
-        """The answer to one question.
+    async def ask(
+        self, task: str, arguments: bytes, cpu_seconds: float, pass_on: PassOn | None
+    ) -> Reply:
+        """The answer to one question, or its last part, once all others are passed on.
 
         Raises:
             Problem: what the process says against the question.
@@ -59,6 +68,10 @@ class Worker:
         self.to.write(HEAD.pack(len(head), len(arguments)) + head + arguments)
         await self.to.drain()
         found, body = await self.receive()
+        while "more" in found:
+            assert pass_on is not None
+            await pass_on(Reply(found["media"], body))
+            found, body = await self.receive()
         self.last = found.get("last", False)
         if "failed" in found:
             log("error", "failed", task=task, **found["failed"])
@@ -134,8 +147,8 @@ class Pool:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def run(self, task: str, arguments: bytes) -> Reply:
-        """The answer to a question, within the deadline.
+    async def run(self, task: str, arguments: bytes, pass_on: PassOn | None = None) -> Reply:
+        """The answer to a question, within the deadline, which passing on its parts must keep.
 
         Raises:
             Problem: too many wait, it took too long, the process was lost, or the question is bad.
@@ -154,11 +167,13 @@ class Pool:
             self.waiting -= 1
             self.metrics.waiting.dec()
         try:
-            return await self.compute(task, arguments, end)
+            return await self.compute(task, arguments, end, pass_on)
         finally:
             self.free.release()
 
-    async def compute(self, task: str, arguments: bytes, end: float) -> Reply:
+    async def compute(
+        self, task: str, arguments: bytes, end: float, pass_on: PassOn | None
+    ) -> Reply:
         """The answer from an idle process, or a new one."""
         worker = None
         while self.idle and worker is None:
@@ -171,7 +186,7 @@ class Pool:
         why = "lost"
         try:
             async with asyncio.timeout_at(end):
-                reply = await worker.ask(task, arguments, self.settings.cpu_seconds)
+                reply = await worker.ask(task, arguments, self.settings.cpu_seconds, pass_on)
             why = "recycled" if worker.last else ""
             return reply
         except Problem:

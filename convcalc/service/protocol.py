@@ -42,12 +42,13 @@ class Protocol(HttpToolsProtocol):
         """Some bytes: of headers they are counted, and must all come in time."""
         if self.headers_missing:
             self.received += len(data)
-            if self.timer is None:
-                self.wait()
         super().data_received(data)
-        # Larger ones that come in one piece reach the application, which counts them too.
-        if self.headers_missing and self.received > self.header_bytes:
-            self.refuse(TOO_LARGE)
+        if self.headers_missing and self.received:
+            # Larger ones that come in one piece reach the application, which counts them too.
+            if self.received > self.header_bytes:
+                self.refuse(TOO_LARGE)
+            elif self.timer is None:
+                self.wait()
 
     def on_headers_complete(self) -> None:
         """Parser's: a request begins."""

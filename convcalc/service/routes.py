@@ -88,55 +88,57 @@ def questions(app: FastAPI) -> APIRouter:
         return router.post(path, response_model=model, responses={**answer(*media), **own})
 
     @post("/conv", ConvReport, own=common)
-    async def conv(request: Request, question: ConvQuestion) -> Response:
+    async def conv(request: Request, question: ConvQuestion) -> Reply:
         """One convolution: shape, parameters, multiplications, memory; how, if asked."""
-        form: Form = request.state.form
+        form: Form = request.scope["asked"].form
         asked = {**question.__dict__, "form": form.name, "exact": form.exact}
         try:
-            media, body = jobs.conv(asked)
+            return Reply(*jobs.conv(asked))
         except ConvcalcError as error:
             raise Problem("unusable", masked(str(error), asked)) from None
         except jobs.Inexact:
             raise Problem("inexact") from None
-        return respond(Reply(media, body), request)
 
     @post("/analyze", Report)
-    async def analyze(request: Request, question: AnalyzeQuestion) -> Response:
+    async def analyze(request: Request, question: AnalyzeQuestion) -> Reply:
         """A network, layer by layer: shapes, parameters, arithmetic, receptive fields, memory."""
         return await compute(request, "analyze", question)
 
     @post("/compare", Comparison)
-    async def compare(request: Request, question: CompareQuestion) -> Response:
+    async def compare(request: Request, question: CompareQuestion) -> Reply:
         """Two networks, or two settings of one, side by side."""
         return await compute(request, "compare", question)
 
     @post("/memory", MemoryProfile)
-    async def memory(request: Request, question: MemoryQuestion) -> Response:
+    async def memory(request: Request, question: MemoryQuestion) -> Reply:
         """Where the memory of one step goes, and when."""
         return await compute(request, "memory", question)
 
     @post("/fit", FitReport)
-    async def fit(request: Request, question: FitQuestion) -> Response:
+    async def fit(request: Request, question: FitQuestion) -> Reply:
         """The largest batch, or input, that fits a budget, a device, or every known device."""
         return await compute(request, "fit", question)
 
     @post("/advise", Advice)
-    async def advise(request: Request, question: AdviseQuestion) -> Response:
+    async def advise(request: Request, question: AdviseQuestion) -> Reply:
         """What to change so that it needs less memory: what each change saves and costs."""
         return await compute(request, "advise", question)
 
     @post("/sweep", None, (NDJSON, CSV, MARKDOWN))
-    async def sweep(request: Request, question: SweepQuestion) -> Response:
+    async def sweep(request: Request, question: SweepQuestion) -> Reply:
         """Every combination of some settings: a JSON object a line, or a table."""
         return await compute(request, "sweep", question, exact_rows=question.exact)
 
     @post("/filter", None, (PNG,), {**computed, **refusals("missing-extra")})
-    async def filter(request: Request, question: FilterQuestion) -> Response:
+    async def filter(request: Request, question: FilterQuestion) -> Reply:
         """A filter applied to a picture: the feature map as PNG."""
         return await compute(request, "filter", question)
 
     return router
 
+
+#: The tables are the same for everybody.
+PUBLIC = "public, max-age=3600"
 
 SIZES = r"^([A-Za-z0-9_.:/-]{1,100}=)?[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,7}$"
 
@@ -173,7 +175,7 @@ def reading(app: FastAPI) -> APIRouter:
     ) -> Response:
         """The network in a file or in code, as convcalc's spec, which the other routes take."""
         media = check_media(request.headers.get("content-type"), (*FILES, *SOURCES))
-        form = wanted(request, (JSON,))
+        form = wanted(request.headers.get("accept"), (JSON,))
         with tempfile.TemporaryDirectory(prefix="convcalc-") as folder:
             path = Path(folder, "upload.py" if media in SOURCES else "upload")
             size = 0
@@ -190,7 +192,7 @@ def reading(app: FastAPI) -> APIRouter:
                 "exact": form.exact,
             }
             reply = await app.state.pool.run("read", to_json(asked))
-        return respond(reply, request, "no-store")
+        return respond(reply._replace(cache="no-store"), request)
 
     @router.get(
         "/zoo",
@@ -200,7 +202,7 @@ def reading(app: FastAPI) -> APIRouter:
     )
     async def zoo(request: Request) -> Response:
         """The networks that can be named."""
-        return respond(zoo_as(wanted(request, TABLES).name), request, "public, max-age=3600")
+        return respond(zoo_as(wanted(request.headers.get("accept"), TABLES).name), request)
 
     @router.get(
         "/devices",
@@ -210,8 +212,7 @@ def reading(app: FastAPI) -> APIRouter:
     )
     async def devices(request: Request) -> Response:
         """The accelerators that can be named."""
-        form = wanted(request, TABLES).name
-        return respond(devices_as(form), request, "public, max-age=3600")
+        return respond(devices_as(wanted(request.headers.get("accept"), TABLES).name), request)
 
     return router
 
@@ -240,9 +241,9 @@ def zoo_as(form: str) -> Reply:
 
     if form == "json":
         found = TypeAdapter(dict[str, ZooEntry]).validate_python(zoo.index())
-        return Reply(JSON, to_json(found))
+        return Reply(JSON, to_json(found), PUBLIC)
     rows = [{"name": name, **entry} for name, entry in zoo.index().items()]
-    return Reply(CSV if form == "csv" else MARKDOWN, jobs.table(rows, form).encode())
+    return Reply(*jobs.as_text(jobs.table(rows, form), form), PUBLIC)
 
 
 @cache
@@ -252,12 +253,12 @@ def devices_as(form: str) -> Reply:
 
     found = list(builtin().values())
     if form == "json":
-        return Reply(JSON, to_json(found))
+        return Reply(JSON, to_json(found), PUBLIC)
     rows = [
         {name: value for name, value in device.model_dump().items() if not isinstance(value, dict)}
         for device in found
     ]
-    return Reply(CSV if form == "csv" else MARKDOWN, jobs.table(rows, form).encode())
+    return Reply(*jobs.as_text(jobs.table(rows, form), form), PUBLIC)
 
 
 def operation(app: FastAPI) -> APIRouter:

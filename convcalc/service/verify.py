@@ -6,12 +6,12 @@ import asyncio
 import ipaddress
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from pydantic_core import to_json
 
 from convcalc.errors import ConvcalcError
 from convcalc.service import jobs
-from convcalc.service.answers import QuestionRoute, respond
+from convcalc.service.answers import QuestionRoute
 from convcalc.service.forms import JSON
 from convcalc.service.mask import masked
 from convcalc.service.pool import Reply
@@ -59,7 +59,7 @@ def router() -> APIRouter:
             ),
         },
     )
-    async def verify(request: Request, question: VerifyQuestion) -> Response:
+    async def verify(request: Request, question: VerifyQuestion) -> Reply:
         """Runs the network here with a framework: predicted against measured."""
         check_local(request)
         if one.locked():
@@ -69,9 +69,7 @@ def router() -> APIRouter:
                 body = await asyncio.to_thread(measured, question)
             except ConvcalcError as error:
                 raise refusal(error, question) from None
-        response = respond(Reply(JSON, body), request, "no-store")
-        response.cached = False  # type: ignore[attr-defined]
-        return response
+        return Reply(JSON, body, "no-store")
 
     return found
 

@@ -45,7 +45,7 @@ def main() -> None:
         sizes = HEAD.unpack(head)
         question = json.loads(sys.stdin.buffer.read(sizes[0]))
         arguments = sys.stdin.buffer.read(sizes[1])
-        answer, body = answered(question["task"], arguments, question["cpu_seconds"])
+        answer, body = answered(out, question["task"], arguments, question["cpu_seconds"])
         count += 1
         if (
             resident() > WORN * memory
@@ -62,8 +62,10 @@ def resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def answered(task: str, arguments: bytes, cpu_seconds: float) -> tuple[dict[str, Any], bytes]:
-    """The answer's head and body; whatever happens is one."""
+def answered(
+    out: BinaryIO, task: str, arguments: bytes, cpu_seconds: float
+) -> tuple[dict[str, Any], bytes]:
+    """The answer's head and body; whatever happens is one.  All parts but the last are sent."""
     from convcalc.errors import MissingExtra, ModelError, UsageError
     from convcalc.service import jobs
     from convcalc.service.mask import masked
@@ -74,6 +76,10 @@ def answered(task: str, arguments: bytes, cpu_seconds: float) -> tuple[dict[str,
             signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
             given = json.loads(arguments)
             media, body = jobs.TASKS[task](given)
+            if not isinstance(body, bytes):
+                for part in body:
+                    send(out, {"media": media, "more": True}, part)
+                body = b""
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
         return {"media": media}, body

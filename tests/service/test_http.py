@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from service_server import LAYER, Live, problem, serving
 
 from convcalc.service import lifecycle, page
-from convcalc.service.observe import POLICY
+from convcalc.service.observe import DATA_POLICY, POLICY
 from convcalc.service.problems import KINDS
 
 MARK = "S3CRETmarker"
@@ -150,8 +150,10 @@ def test_head(service: Live, path: str) -> None:
 
 
 def test_headers_of_every_answer(service: Live) -> None:
-    for response in (service.get("/livez"), service.get("/nothing"), service.post("/v1/conv")):
-        assert response.headers["content-security-policy"] == POLICY
+    answers = {"/livez": DATA_POLICY, "/nothing": DATA_POLICY, "/docs": POLICY, "/problems": POLICY}
+    for path, policy in answers.items():
+        response = service.get(path)
+        assert response.headers["content-security-policy"] == policy
         assert response.headers["x-content-type-options"] == "nosniff"
         assert re.fullmatch("[0-9a-f]{16}", response.headers["x-request-id"])
         assert "access-control-allow-origin" not in response.headers
