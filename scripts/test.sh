@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/setup.sh dev
+scripts/page_tools.sh
 PATH=$PWD/.venv/bin:$PATH
 ruff check .
 ruff format --check .
