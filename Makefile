@@ -1,4 +1,4 @@
-.PHONY: serve setup demo test lint bench lock schema fuzz
+.PHONY: serve setup demo test lint bench lock schema fuzz container peers
 
 setup: ; scripts/setup.sh dev
 demo: ; scripts/demo.sh
@@ -8,6 +8,8 @@ lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv
 fuzz: setup ; CONVCALC_FUZZ_EXAMPLES=10000 .venv/bin/pytest tests/fuzz
 serve: setup ; .venv/bin/convcalc serve
 bench: setup ; .venv/bin/python -m benchmarks
+# Needs buildah and debootstrap: builds the image, runs it and holds it to its promises.
+container: setup ; scripts/container.sh
 
 # Needs uv. No registry address gets into the files. Extras stay on the pins: pip, which tells `coverage[toml]` from
 # `coverage`, would else refuse the lock as soon as a newer coverage is out.
@@ -19,3 +21,6 @@ schema: setup ; .venv/bin/python -c "import json, convcalc; print(json.dumps(con
 lock:
 	$(LOCK) --extra dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --output-file requirements/core.txt
+	$(LOCK) --constraint requirements/dev.txt --extra serve --extra images --extra hdf5 --output-file requirements/serve.txt
+	$(LOCK) --constraint requirements/dev.txt --extra serve --extra images --extra hdf5 --extra tensorflow --output-file requirements/verify.txt
+	$(subst pyproject.toml,requirements/build.in,$(LOCK)) --output-file requirements/build.txt
