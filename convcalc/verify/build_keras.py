@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from convcalc.errors import MissingExtra, ModelError
+from convcalc.memory.job import NONE
+from convcalc.memory.segments import made_by, read_by, stretches
 from convcalc.network import Network, Op
 from convcalc.ops import Operator
 from convcalc.ops.base import axis_of
@@ -26,8 +28,10 @@ from convcalc.tensors import TensorSpec
 WITH_ACTIVATION = ("conv", "depthwise_conv", "conv_transpose", "dense")
 
 
-def build(network: Network) -> Any:
+def build(network: Network, remat: str = NONE) -> Any:
     """The functional Keras model of a network, with fresh random weights.
+
+    Under `remat` all stretches but the last are layers that are called again in the backward pass.
 
     Raises:
         MissingExtra: Keras is not installed.
@@ -37,7 +41,7 @@ def build(network: Network) -> Any:
         import keras
     except ImportError:
         raise MissingExtra("tensorflow") from None
-    return Builder(network, keras).build()
+    return Builder(network, keras, remat).build()
 
 
 def output_shapes(network: Network, model: Any) -> list[tuple[Any, ...]]:
@@ -223,29 +227,21 @@ class Builder:
 
     network: Network
     keras: Any
+    remat: str = NONE
     layers: dict[tuple[str, ...], tuple[Any, Any]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     tensors: dict[str, Held] = field(default_factory=dict)
 
     def build(self) -> Any:
-        from convcalc.verify.keras_layers import RULES
-
         network = self.network
         sources = [self.source(name, spec) for name, spec in network.inputs.items()]
-        for ops in groups(network):
-            inputs, _ = network.specs(ops[0])
-            step = Step(self, ops, inputs, [self.tensors[name] for name in ops[0].inputs])
-            rule = RULES.get(step.op.operator.type)
-            if rule is None:
-                raise step.refusal("it has no such operator")
-            try:
-                made = rule(step, step.op.operator)
-            except ModelError:
-                raise
-            except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
-                raise step.refusal(str(error).strip().split("\n")[0]) from error
-            for index, held in enumerate(made if isinstance(made, list) else [made]):
-                self.tensors[ops[-1].output(index)] = held
+        together = list(groups(network))
+        *again, last = stretches(network, self.remat)
+        for stretch in again:
+            self.add_again([ops for ops in together if ops[0] in stretch])
+        for ops in together:
+            if ops[0] in last:
+                self.add(ops)
         outputs = [self.tensors[name] for name in network.outputs]
         for name, held in zip(network.outputs, outputs, strict=True):
             if not self.keras.backend.is_keras_tensor(held.tensor):
@@ -258,6 +254,52 @@ class Builder:
         )
         model.convcalc_moved = {name for name in network.outputs if self.tensors[name].moved}
         return model
+
+    def add(self, ops: tuple[Op, ...]) -> None:
+        """Append the layer of some ops.
+
+        Raises:
+            ModelError: Keras has nothing for them.
+        """
+        from convcalc.verify.keras_layers import RULES
+
+        inputs, _ = self.network.specs(ops[0])
+        step = Step(self, ops, inputs, [self.tensors[name] for name in ops[0].inputs])
+        rule = RULES.get(step.op.operator.type)
+        if rule is None:
+            raise step.refusal("it has no such operator")
+        try:
+            made = rule(step, step.op.operator)
+        except ModelError:
+            raise
+        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            raise step.refusal(str(error).strip().split("\n")[0]) from error
+        for index, held in enumerate(made if isinstance(made, list) else [made]):
+            self.tensors[ops[-1].output(index)] = held
+
+    def add_again(self, together: Sequence[tuple[Op, ...]]) -> None:
+        """Append layers as a model of their own, in a layer that calls it again backwards."""
+        from convcalc.verify.keras_layers import own
+
+        network, keras = self.network, self.keras
+        inside = [op for ops in together for op in ops]
+        read = read_by(network, inside)
+        later = {n for op in network.ops if op not in inside for n in op.inputs}
+        wanted = [n for n in made_by(network, inside) if n in later or n in network.outputs]
+        outer = [self.tensors[name] for name in read]
+        inner = [keras.Input(shape=t.shape[1:], dtype=t.dtype) for t, _ in outer]
+        for name, tensor, (_, moved) in zip(read, inner, outer, strict=True):
+            self.tensors[name] = Held(tensor, moved)
+        for ops in together:
+            self.add(ops)
+        ends = [self.tensors[name] for name in wanted]
+        part = keras.Model(inner, [held.tensor for held in ends])
+        results = own().Again(part)(*(tensor for tensor, _ in outer))
+        results = results if isinstance(results, (list, tuple)) else [results]
+        for name, held in zip(read, outer, strict=True):
+            self.tensors[name] = held
+        for name, held, tensor in zip(wanted, ends, results, strict=True):
+            self.tensors[name] = Held(tensor, held.moved)
 
     def source(self, name: str, spec: TensorSpec) -> Any:
         """An input; images with their channels last."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convcalc.errors import MissingExtra, UsageError
-from convcalc.memory.job import CROSS_ENTROPY
+from convcalc.memory.job import CROSS_ENTROPY, NONE
 from convcalc.network import Network
 from convcalc.verify.request import Measurement, Request, loss_of
 
@@ -75,7 +75,7 @@ def prepare(request: Request) -> Step:  # pragma: no cover
     # Variables made in such a scope know their shapes and get no values, then or later.
     without_values = functools.partial(keras.StatelessScope, initialize_variables=False)
     with without_values():
-        model = build(net)
+        model = build(net, request.remat if training else NONE)
     optimizer = optimizer_of(keras, request) if training else None
     if optimizer is not None:
         optimizer.build(model.trainable_variables)

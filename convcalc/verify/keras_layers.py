@@ -69,7 +69,40 @@ def own() -> Any:
         def call(self, tensors: Any) -> Any:
             return tensors[0] + tensors[1] * 0.17
 
-    return types.SimpleNamespace(Scale=Scale, Variable=Variable, ScaledAdd=ScaledAdd)
+    class Again(keras.layers.Layer):  # type: ignore[misc]
+        """A model that keeps what it is called on alone, and is called again backwards.
+
+        `keras.RematScope` wraps layers one by one, and no model whose layers have state.
+        """
+
+        def __init__(self, part: Any) -> None:
+            super().__init__()
+            self.part = part
+
+        def compute_output_spec(self, *inputs: Any, **settings: Any) -> Any:
+            return self.part.compute_output_spec(list(inputs))
+
+        def call(self, *inputs: Any, training: bool = False) -> Any:
+            if not training:
+                return self.part(list(inputs))
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                return tf.recompute_grad(lambda *x: self.part(list(x), training=True))(*inputs)
+            import jax
+
+            def called(weights: Any, rest: Any, inputs: Any) -> Any:
+                return self.part.stateless_call(weights, rest, inputs, training=True)
+
+            rest = self.part.non_trainable_variables
+            state = [[v.value for v in self.part.trainable_variables], [v.value for v in rest]]
+            outputs, changed = jax.checkpoint(called)(*state, list(inputs))
+            for variable, value in zip(rest, changed, strict=True):
+                variable.assign(value)
+            return outputs
+
+    kinds = (Again, Scale, Variable, ScaledAdd)
+    return types.SimpleNamespace(**{kind.__name__: kind for kind in kinds})
 
 
 def function_name(step: Step, name: str) -> str:

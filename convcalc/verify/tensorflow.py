@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convcalc.errors import MissingExtra, UsageError
-from convcalc.memory.job import CROSS_ENTROPY, SQUARED_ERROR
+from convcalc.memory.job import CROSS_ENTROPY, NONE, SQUARED_ERROR
 from convcalc.verify.jax import optimizer_of
 from convcalc.verify.request import Measurement, Request, loss_of, median
 
@@ -75,7 +75,7 @@ def run(request: Request) -> Measurement:  # pragma: no cover
         keras.config.set_floatx(request.dtype)
     keras.config.set_dtype_policy(request.dtype)
     keras.utils.set_random_seed(1)
-    model = build(net)
+    model = build(net, request.remat if request.mode == "training" else NONE)
     inputs = [sample(tf, tensor, request.batch) for tensor in model.inputs]
     losses = [request.loss or loss_of(net, name) for name in net.outputs]
     step = step_of(tf, keras, model, inputs, losses, request)

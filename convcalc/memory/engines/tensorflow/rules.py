@@ -84,6 +84,20 @@ class TensorFlow(Rules):
         )
         return made
 
+    def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
+        """``tf.recompute_grad`` waits for the gradient by adding its first element, times nothing,
+        to what was kept: a copy of it where somebody else still reads it."""
+        ready = [parts[-1].node for parts in lowering.arrived.values() if parts[-1].node]
+        found = {}
+        for name, value in kept.items():
+            made = Value(value.spec, lowering.job.width, "activations")
+            lowering.program.add(
+                "AddV2", [value], [made], layer=value.layer, phase=lowering.phase, inplace=(0,),
+                after=ready,
+            )  # fmt: skip
+            found[name] = made
+        return found
+
     def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
         """The optimizer's operations run as soon as a gradient is there; nothing waits for all."""
         if variable.size.fixed < SMALL:

@@ -112,7 +112,9 @@ def for_cpu(
     program = Lowering(net, job, rules).run()
     if not job.training:
         rules.roots = [value.node for value in program.held if value.node is not None]
-    fusion = Fusion(program, rules.kinds, rules.ordered_roots(), batch)
+    left = set(program.nodes)
+    roots = [node for node in rules.ordered_roots() if node in left]
+    fusion = Fusion(program, rules.kinds, roots, batch)
     fusion.run()
     for node in program.nodes:
         kind = rules.kinds[node]

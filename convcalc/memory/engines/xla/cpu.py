@@ -120,6 +120,36 @@ class CpuRules(Rules):
         assert total is not None
         return total
 
+    def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
+        """What was kept and the gradients that have come pass a barrier together (`jax.checkpoint`).
+
+        TensorFlow adds a number made from the gradient instead (``tf.recompute_grad``).
+        """
+        arrived = {name: self.whole(lowering, name) for name in list(lowering.arrived)}
+        layer = next(iter(kept.values())).layer
+        if self.tensorflow:
+            scalar = TensorSpec((), "float", None)
+            ready = self.emit(lowering, layer, Kind.CALL, "first", arrived.values(), scalar)
+            return {
+                name: self.emit(
+                    lowering, layer, Kind.ELEMENTWISE, "after", [value, ready], value.spec
+                )
+                for name, value in kept.items()
+            }
+        # A CPU's compiler takes the barrier away before it orders operations: what is made again
+        # waits for nothing, and breadth-first it runs right behind the first time.
+        return {
+            name: self.emit(lowering, layer, Kind.VIEW, "barrier", [value], value.spec)
+            for name, value in kept.items()
+        }
+
+    def whole(self, lowering: Lowering, name: str) -> Value:
+        """The sum of the gradients that have arrived at a tensor."""
+        parts = lowering.arrived[name]
+        if len(parts) > 1 or parts[0] in self.pools:
+            parts[:] = [self.accumulate(lowering, name, parts)]
+        return parts[0]
+
     def scatter(self, low: Lowering, layer: str, part: Value, target: Value | None) -> Value:
         """The gradient of a max-pool's input, into another gradient or into zeros."""
         indices, dy = self.pools[part]

@@ -124,6 +124,31 @@ class GpuRules(Rules):
             return rest[0]
         return emit.lazy(rest[0].spec, *rest)
 
+    def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
+        """What was kept and the gradients that have come are buffers, and pass a barrier."""
+        self.padded.clear()
+        ready = []
+        for name in list(lowering.arrived):
+            parts = lowering.arrived[name]
+            emit = Emitter(lowering, name)
+            whole = parts[0]
+            if len(parts) > 1 or whole in self.scatters:
+                whole = self.accumulate(lowering, name, parts)
+            stored = emit.store(whole, "dY")
+            ready.append(stored)
+            lowering.arrived[name] = [emit.kept(whole.spec, stored)]
+        found = {}
+        for name, value in kept.items():
+            emit = Emitter(lowering, name)
+            stored = emit.store(value)
+            made = emit.value(value.spec)
+            lowering.program.add(
+                "barrier", [stored, *ready], [made], layer=name, phase=lowering.phase,
+                alias=stored.node is not None,
+            )  # fmt: skip
+            found[name] = emit.kept(value.spec, made)
+        return found
+
     def scatter(self, emit: Emitter, part: Value, others: Sequence[Value]) -> Value:
         """The gradient of a max-pool's input: each value goes where the maximum was."""
         dy, indices, zeros = self.scatters[part]
