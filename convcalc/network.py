@@ -182,7 +182,7 @@ def infer(
     """
     tensors: dict[str, TensorSpec] = {}
     for name, spec in inputs.items():
-        check_size(spec, f"input '{name}'")
+        check_size(spec.shape, f"input '{name}'")
         tensors[name] = spec
     results: dict[str, tuple[TensorSpec, ...]] = {}
     params: dict[str, tuple[Param, ...]] = {}
@@ -206,9 +206,9 @@ def infer(
             if op.dtypes:
                 variables = retyped(variables, op.dtypes)
             for spec in outputs:
-                check_size(spec, "the output")
+                check_size(spec.shape, "the output")
             for param in variables:
-                check_size(TensorSpec(param.shape), f"its {param.name}")
+                check_size(param.shape, "its", param.name)
             known = params.setdefault(op.weights, variables)
             if known is not variables and not same(known, variables):
                 raise ShapeError(f"it shares the weights of '{op.weights}', which differ in shape")
@@ -255,22 +255,22 @@ def has_arrays(spec: TensorSpec) -> bool:
     return spec.known and any(map(is_array, spec.dims))
 
 
-def check_size(spec: TensorSpec, what: str) -> None:
+def check_size(shape: tuple[Any, ...] | None, *what: str) -> None:
     """Refuse sizes that are no sizes, and tensors whose elements do not fit an int64.
 
     Raises:
         ModelError: a size is below 1 or no integer, or the tensor is too large.
     """
-    if spec.shape is None:
+    if shape is None:
         return
     total = 1
-    for size in spec.shape:
-        if is_array(size):
-            continue
-        if type(size) is not int or size < 0:
-            raise ShapeError(f"{what} has the size {size!r}; sizes are positive integers")
-        total *= size
-    if total == 0:
-        raise ShapeError(f"{what} {spec} is empty; sizes are positive integers")
-    if total > INT64_MAX:
-        raise ShapeError(f"{what} has more than 2^63 - 1 elements")
+    for size in shape:
+        if type(size) is int and size >= 0:
+            total *= size
+        elif not is_array(size):
+            raise ShapeError(f"{' '.join(what)} has the size {size!r}; sizes are positive integers")
+    if 0 < total <= INT64_MAX:
+        return
+    if total:
+        raise ShapeError(f"{' '.join(what)} has more than 2^63 - 1 elements")
+    raise ShapeError(f"{' '.join(what)} {TensorSpec(shape)} is empty; sizes are positive integers")

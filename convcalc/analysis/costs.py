@@ -182,24 +182,34 @@ def gaps(rows: Mapping[str, Row]) -> list[Uncounted]:
 
 
 def described_fields(net: Network) -> dict[str, ReceptiveField | None]:
-    """The receptive field of each tensor; equal ones are one object."""
-    described: dict[tuple[AxisField, ...] | None, ReceptiveField | None] = {None: None}
-    found = {}
-    for name, axes in receptive_fields(net).items():
-        if axes is not None and axes not in described:
-            described[axes] = summary(axes)
-        found[name] = described[axes]
+    """The receptive field of each op's output; equal ones are one object."""
+    described: dict[tuple[AxisField, ...], ReceptiveField] = {}
+    fields = receptive_fields(net)
+    found: dict[str, ReceptiveField | None] = {}
+    for op in net.ops:
+        axes = fields[op.name]
+        if axes is None:
+            found[op.name] = None
+            continue
+        field = described.get(axes)
+        if field is None:
+            field = described[axes] = summary(axes)
+        found[op.name] = field
     return found
 
 
 def summary(axes: tuple[AxisField, ...]) -> ReceptiveField:
     """The fields of all axes in the report's form."""
-    return ReceptiveField(
-        size=[None if axis.whole else axis.size for axis in axes],
-        stride=[None if axis.whole else plain(axis.stride) for axis in axes],
-        padding=[None if axis.whole else plain(axis.padding) for axis in axes],
-        aligned=all(axis.aligned for axis in axes),
-    )
+    size: list[int | None] = []
+    stride: list[int | float | None] = []
+    padding: list[int | float | None] = []
+    together = True
+    for seen, step, before, aligned, whole in axes:
+        size.append(None if whole else seen)
+        stride.append(None if whole else plain(step))
+        padding.append(None if whole else plain(before))
+        together = together and aligned
+    return ReceptiveField(size=size, stride=stride, padding=padding, aligned=together)
 
 
 def plain(value: int | Fraction) -> int | float:

@@ -107,13 +107,18 @@ MISSING = State((), -1)
 
 def flow(net: Network, op: Op, states: dict[str, State | None]) -> State | None:
     """The state of an op's outputs; `MISSING` without any of the source, None if unknown."""
-    inputs = [states.get(name, MISSING) for name in op.inputs]
-    if None in inputs:
-        return None
+    inputs: list[State] = []
+    seen = False
+    for name in op.inputs:
+        source = states.get(name, MISSING)
+        if source is None:
+            return None
+        inputs.append(source)
+        seen = seen or source is not MISSING
     tensors = net.tensors
     target = tensors[op.name]
     if target.shape is None:
-        return None if any(state is not MISSING for state in inputs) else MISSING
+        return None if seen else MISSING
     if type(op.operator).views is Operator.views:
         # Element by element: nothing moves if all shapes are the output's.
         same = True
@@ -124,17 +129,16 @@ def flow(net: Network, op: Op, states: dict[str, State | None]) -> State | None:
         if same:
             merged = MISSING
             for state in inputs:
-                assert state is not None
                 merged = state if merged is MISSING else merge(merged, state)
             return merged
-    if all(state is MISSING for state in inputs):
+    if not seen:
         return MISSING
     views = op.operator.views(*net.specs(op))
     merged = MISSING
     for state, looks in zip(inputs, views, strict=True):
-        if state is not MISSING and state is not None:
-            seen = look(state, looks)
-            merged = seen if merged is MISSING else merge(merged, seen)
+        if state is not MISSING:
+            state = look(state, looks)
+            merged = state if merged is MISSING else merge(merged, state)
     return merged
 
 
@@ -232,12 +236,17 @@ def summary(
     found = known.get(id(state))
     if found is not None:
         return found
-    fields = [AxisField(size, 0, 0, whole=True) for size in sizes]
+    fields: list[AxisField | None] = [None] * len(sizes)
     for track in state.tracks:
         if track is not None and not state.whole >> track[0] & 1:
             source, size, jump, start, _, aligned = track
             fields[source] = AxisField(-(-size // 1), jump, -start, aligned)
-    found = known[id(state)] = tuple(fields)
+    found = known[id(state)] = tuple(
+        [
+            AxisField(size, 0, 0, whole=True) if field is None else field
+            for size, field in zip(sizes, fields, strict=True)
+        ]
+    )
     return found
 
 

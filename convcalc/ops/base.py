@@ -233,6 +233,8 @@ def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     Raises:
         ShapeError: another number of values, or one that is not a positive integer.
     """
+    if type(value) is int and value >= 1:
+        return (value,) * rank
     if not isinstance(value, tuple):
         return (positive(value, what),) * rank
     values = value

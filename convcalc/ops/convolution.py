@@ -51,6 +51,8 @@ def grouped(channels: Any, filters: Any, groups: Any) -> Any:
     Raises:
         ShapeError: groups do not divide the channels or the filters.
     """
+    if groups == 1 and type(groups) is int:
+        return channels
     positive(groups, "groups")
     for count, what in ((channels, "input channels"), (filters, "filters")):
         if not holds_everywhere(count % groups == 0):
@@ -97,7 +99,7 @@ class Conv(Operator):
         self.kernel_shape(x)
         spatial = [slide.output for slide in self.slides(x)]
         shape = assemble(x.dims[0], spatial, self.filters, self.channels_first)
-        return (x._replace(shape=shape),)
+        return (TensorSpec(shape, x.dtype, x.batch_axis),)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:
         if len(inputs) > 1:
@@ -253,7 +255,7 @@ class ConvTranspose(Operator):
         grouped(channels, self.filters, self.groups)
         spatial = [size for size, _ in self.sizes(x)]
         shape = assemble(x.dims[0], spatial, self.filters, self.channels_first)
-        return (x._replace(shape=shape),)
+        return (TensorSpec(shape, x.dtype, x.batch_axis),)
 
     def params(self, *inputs: TensorSpec) -> tuple[Param, ...]:
         if len(inputs) > 1:

@@ -132,7 +132,8 @@ def slides(
         sizes, kernel, stride, dilation, pads(padding, sizes, kernel, stride, dilation), strict=True
     ):
         output = places(size, k, s, d, before, after)
-        if not holds_everywhere(output >= 1):
+        fits = output >= 1
+        if fits is not True and not holds_everywhere(fits):
             raise ShapeError(
                 f"a kernel of {extent(k, d)} (dilation included) does not fit "
                 f"an input of {size} with padding {before}+{after}"

@@ -254,7 +254,7 @@ class GraphBuilder:
             raise ShapeError(f"the network has more than {MAX_OPS:,} ops")
         outputs = operator.outputs(*specs)
         for spec in outputs:
-            check_size(spec, "the output")
+            check_size(spec.shape, "the output")
         own = self.layer if self.layer not in self.names else f"{self.layer}/{operator.type}"
         name = self.fresh(own, self.names)
         key = self.claim(weights, operator, specs, name) if weights else name
@@ -270,7 +270,7 @@ class GraphBuilder:
         made = Made(operator, tuple(inputs))
         stored = any(edge.stored for edge in inputs)
         for spec in specs:
-            check_size(spec, "the output")
+            check_size(spec.shape, "the output")
         root = inputs[0].root
         return [
             Edge(spec, constant=True, stored=stored, root=root, made=made, index=index)
@@ -310,7 +310,7 @@ class GraphBuilder:
     def literal(self, shape: tuple[int, ...], dtype: str) -> Edge:
         """A constant that the network makes up, such as the zeros of a padding."""
         spec = TensorSpec(shape, dtype, None)
-        check_size(spec, "a constant")
+        check_size(spec.shape, "a constant")
         return Edge(spec, constant=True)
 
     def torn(self, weights: Sequence[Edge], kind: str) -> bool:

@@ -30,7 +30,7 @@ Parted = tuple[str, bytes | Iterator[bytes]]
 
 #: The largest integer up to which a double has all of them.
 SAFE = 2**53 - 1
-MAYBE_LARGE = re.compile(rb"[:,\[]-?\d{16}")
+MAYBE_LARGE = re.compile(rb"[1-9][0-9]{15}")
 
 #: The most configurations of one sweep.
 CONFIGURATIONS = 1_000_000

@@ -45,7 +45,7 @@ class Limits:
             return
         self.now += 1
         try:
-            await self.app(scope, self.bounded(receive, limit), send)
+            await self.app(scope, self.bounded(scope, receive, limit), send)
         finally:
             self.now -= 1
 
@@ -57,8 +57,12 @@ class Limits:
         """
         settings, path = self.settings, scope["path"]
         headers = scope["headers"]
-        size = sum(len(name) + len(value) + 4 for name, value in headers)
-        size += len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        declared = None
+        for name, value in headers:
+            size += len(name) + len(value) + 4
+            if name == b"content-length":
+                declared = value
         if size > settings.max_headers:
             raise Problem("headers", headers={"connection": "close"})
         if self.keys and (path.startswith("/v1/") or path == "/metrics"):
@@ -68,12 +72,11 @@ class Limits:
         if self.now >= settings.in_flight:
             raise Problem("overloaded", headers={"connection": "close"})
         limit = settings.max_upload if path in UPLOADS else settings.max_body
-        for name, value in headers:
-            if name == b"content-length" and (not value.isdigit() or int(value[:20]) > limit):
-                raise too_large(limit)
+        if declared is not None and (not declared.isdigit() or int(declared[:20]) > limit):
+            raise too_large(limit)
         return limit
 
-    def bounded(self, receive: Receive, limit: int) -> Receive:
+    def bounded(self, scope: Scope, receive: Receive, limit: int) -> Receive:
         """`receive` that counts bytes, whatever was declared, and time until all are there."""
         end = asyncio.get_running_loop().time() + self.settings.body_seconds
         left, complete = limit, False
@@ -82,11 +85,15 @@ class Limits:
             nonlocal left, complete
             if complete:
                 return await receive()
-            try:
-                async with asyncio.timeout_at(end):
-                    message = await receive()
-            except TimeoutError:
-                raise Problem("slow-body", headers={"connection": "close"}) from None
+            if "whole" in scope:
+                # The protocol has all of it: nothing is waited for.
+                message = await receive()
+            else:
+                try:
+                    async with asyncio.timeout_at(end):
+                        message = await receive()
+                except TimeoutError:
+                    raise Problem("slow-body", headers={"connection": "close"}) from None
             left -= len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if left < 0:

@@ -109,8 +109,10 @@ class Observe:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
-                media = next((value for name, value in headers if name == b"content-type"), b"")
-                more = DATA_HEADERS if media.partition(b";")[0] in DATA else HEADERS
+                more = HEADERS
+                for name, value in headers:
+                    if name == b"content-type" and value.partition(b";")[0] in DATA:
+                        more = DATA_HEADERS
                 message["headers"] = [*headers, (b"x-request-id", request_id.encode()), *more]
             else:
                 size += len(message.get("body", b""))
