@@ -32,7 +32,8 @@ RUN pip --python /opt/convcalc/bin/python install --no-deps --no-compile /dist/*
 
 FROM build AS build-slim
 COPY requirements/serve.txt requirements/
-RUN pip --python /opt/convcalc/bin/python install --require-hashes --no-compile -r requirements/serve.txt
+RUN pip --python /opt/convcalc/bin/python install --require-hashes --no-compile -r requirements/serve.txt \
+ && find /opt/convcalc/lib -type d -name tests -prune -exec rm -r {} +
 COPY --from=wheel /dist /dist
 RUN pip --python /opt/convcalc/bin/python install --no-deps --no-compile /dist/*.whl \
  && /opt/convcalc/bin/python scripts/sbom.py > /opt/convcalc/sbom.cdx.json \
