@@ -208,7 +208,7 @@ def padding(value: str | int | list[int], rank: int) -> Any:
     return tuple(zip(value[::2], value[1::2], strict=True))
 
 
-SETTINGS = ("batch", "dtype", "optimizer", "engine", "device", "convention")
+SETTINGS = ("batch", "dtype", "optimizer", "remat", "engine", "device", "convention")
 
 
 def analyze(asked: dict[str, Any]) -> Document:
@@ -251,7 +251,7 @@ def fit(asked: dict[str, Any]) -> Document:
     from convcalc.planning.fit import fit as run
 
     net = network(asked["network"], asked["input"])
-    settings = {name: asked[name] for name in PLANNED}
+    settings = {name: asked[name] for name in (*PLANNED, "remat")}
     largest = "input" if asked["largest_input"] else "batch"
     found = run(net, **settings, largest=largest, step=asked["step"])
     form = asked["form"]
@@ -328,7 +328,11 @@ def memory(asked: dict[str, Any]) -> Document:
 
     net = network(asked["network"], asked["input"])
     device = engine_device(asked["device"])
-    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], device, asked["loss"])
+    job = job_for(
+        *(asked[name] for name in ("mode", "dtype", "optimizer")),
+        device,
+        **{name: asked[name] for name in ("loss", "remat", "accumulate", "ema")},
+    )
     found = profile(net, asked["engine"], job, asked["batch"])
     if asked["form"] == "json":
         return as_json(found, asked["exact"])

@@ -60,7 +60,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Parser's: the request is complete, and what comes next are headers."""
         super().on_message_complete()
-        self.scope["whole"] = True
+        self.scope["whole"] = True  # type: ignore[typeddict-unknown-key]
         self.headers_missing = True
 
     def wait(self) -> None:

@@ -12,7 +12,7 @@ from convcalc.analysis.conventions import CONVENTIONS
 from convcalc.imaging import FILTERS, SAMPLES
 from convcalc.memory.job import LOSSES, MODES
 from convcalc.planning.devices import builtin
-from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS
+from convcalc.settings import DEVICES, DTYPES, ENGINES, OPTIMIZERS, REMATS
 
 #: Integers of requests fit JavaScript's numbers.
 SAFE = 2**53 - 1
@@ -37,6 +37,7 @@ class OneOf:
 Name = Annotated[str, OneOf(*zoo.index())]
 Dtype = Annotated[str, OneOf(*DTYPES)]
 Optimizer = Annotated[str, OneOf(*OPTIMIZERS)]
+Remat = Annotated[str, OneOf(*REMATS), Field(description="Gradient checkpointing in training.")]
 Engine = Annotated[str, OneOf(*ENGINES)]
 Predicting = Annotated[str, OneOf(*(name for name in ENGINES if name != "textbook"))]
 Device = Annotated[str, OneOf(*DEVICES, *builtin())]
@@ -125,6 +126,7 @@ class AnalyzeQuestion(Question):
     batch: Count = 1
     dtype: Dtype = "float32"
     optimizer: Optimizer = "none"
+    remat: Remat = "none"
     engine: Engine = "textbook"
     device: Device = "gpu"
     convention: Convention = "macs"
@@ -169,6 +171,9 @@ class MemoryQuestion(Question):
     device: Device = "gpu"
     mode: Mode = "training"
     loss: Loss | None = None
+    remat: Remat = "none"
+    accumulate: bool = Field(False, description="Gradients of several steps are added up.")
+    ema: bool = Field(False, description="A moving average of each variable is kept.")
 
 
 class FitQuestion(Question):
@@ -192,6 +197,7 @@ class FitQuestion(Question):
     )
     dtype: Dtype = "float32"
     optimizer: Optimizer = "adam"
+    remat: Remat = "none"
     engine: Predicting = "tensorflow-xla"
 
 
