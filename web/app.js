@@ -57,28 +57,45 @@ function announce(text) {
   toastTimer = setTimeout(() => toast.classList.remove('shown'), 3000);
 }
 
+/** Counts what was to be written and the routes taken: only the last one's state gets into the address. */
+let writes = 0;
+let lastWrite = 0;
+/** Milliseconds between writes while someone types or holds a key; browsers refuse too many. */
+const WRITE_EVERY = 150;
+
 /**
  * @param {string} name
  * @returns {Context}
  */
 function contextOf(name) {
-  let latest = 0;
   return {
     announce,
     go(state, options = {}) {
-      latest += 1;
-      const mine = latest;
-      written = encode(name, state).then((fragment) => {
-        if (mine !== latest || mounted?.name !== name || fragment === location.hash) return;
-        if (options.replace) history.replaceState(null, '', fragment);
-        else history.pushState(null, '', fragment);
-      });
+      writes += 1;
+      written = write(name, state, options.replace === true, writes);
     },
   };
 }
 
+/**
+ * @param {string} name
+ * @param {State} state
+ * @param {boolean} over in place of the present entry of the history
+ * @param {number} mine
+ */
+async function write(name, state, over, mine) {
+  const fragment = await encode(name, state);
+  const wait = over ? lastWrite + WRITE_EVERY - performance.now() : 0;
+  if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+  if (mine !== writes || mounted?.name !== name || fragment === location.hash) return;
+  lastWrite = performance.now();
+  if (over) history.replaceState(null, '', fragment);
+  else history.pushState(null, '', fragment);
+}
+
 async function route() {
   turn += 1;
+  writes += 1;
   const mine = turn;
   /** @type {{ view: string, state: State }} */
   let target;

@@ -91,7 +91,7 @@ def test_a_kernel_is_drawn_and_typed(open_page: Any, tmp_path: Path) -> None:
     page.mouse.down()
     page.mouse.move(last["x"] + 9, last["y"] + 9, steps=6)
     page.mouse.up()
-    page.wait_for_function("location.hash.includes('kernel=1,1,1%3B0,1,0%3B0,0,0')")
+    page.wait_for_url(lambda url: "kernel=1,1,1%3B0,1,0%3B0,0,0" in url)
     assert page.get_by_label("Filter", exact=True).input_value() == "own"
     cells.nth(6).focus()
     page.keyboard.press("Space")
@@ -99,7 +99,7 @@ def test_a_kernel_is_drawn_and_typed(open_page: Any, tmp_path: Path) -> None:
     page.keyboard.press("ArrowRight")
     page.get_by_text("Typing").click()
     cells.nth(8).fill("-2.5")
-    page.wait_for_function("location.hash.includes('%3B1,0,-2.5')")
+    page.wait_for_url(lambda url: "%3B1,0,-2.5" in url)
     ready(page)
     kernel = tmp_path / "filter.csv"
     with page.expect_download() as waited:
@@ -190,7 +190,7 @@ def test_the_neuron_is_told_by_pointer_and_keys(open_page: Any, tmp_path: Path) 
     page.keyboard.press("ArrowRight")
     assert f"Neuron (40, 1): brightness {wanted[40, 1]} of 255" in says.inner_text()
     assert "rows 37 to 43 and columns 0 to 4" in says.inner_text()
-    page.wait_for_function("location.hash.endsWith('neuron=40,1')")
+    page.wait_for_url(lambda url: url.endswith("neuron=40,1"))
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 390), ("light", 1280)])

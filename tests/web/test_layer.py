@@ -142,13 +142,20 @@ def test_the_neuron_sees_what_the_command_line_says(tour: Callable[[str], Any], 
     sizes = shape[2:] if "nchw" in query else shape[1:-1]
     for place in ([0 for _ in sizes], [n // 2 for n in sizes], [n - 1 for n in sizes]):
         text = ",".join(map(str, place))
-        said = tour(f"{query}&neuron={text}").locator(".says").inner_text()
+        page = tour(f"{query}&neuron={text}")
+        said = page.locator(".says").inner_text()
         assert said.startswith(f"Neuron ({', '.join(map(str, place))}) sees ")
         steps = cli(query, "--neuron", text)["derivation"]
         step = next(step for step in steps if step["quantity"].startswith("neuron"))
         # The page says "row 2" where the command line says "rows 2 to 2".
         seen = re.sub(r"(row|column|plane|position)s (\d+) to \2\b", r"\1 \2", step["result"])
         assert said.split(" sees ")[1].split(".")[0] == seen
+        sums = re.findall(r"p = (.+?) = (−?-?\d+)", page.locator(".sums").inner_text())
+        firsts = [step for step in steps if re.fullmatch(r"first \w+ seen", step["quantity"])]
+        if "transposed" not in query:
+            assert [
+                (values.replace("×", "x").replace("−", "-"), int(first)) for values, first in sums
+            ] == [(step["values"], step["result"]) for step in firsts]
 
 
 def run_torch(text: str, layer: dict[str, Any]) -> list[int]:
@@ -248,7 +255,7 @@ def test_dimensions_padding_and_kinds(open_page: Any) -> None:
     page.get_by_label("Transposed", exact=True).check()
     page.get_by_label("Bias", exact=True).uncheck()
     page.locator("[data-quantity=params] .value", has_text="450").wait_for()
-    assert page.url.endswith("&padding=same&transposed=true&bias=false")
+    page.wait_for_url(lambda url: url.endswith("&padding=same&transposed=true&bias=false"))
 
 
 def test_mistakes_are_said_at_their_field_and_kept(open_page: Any) -> None:
@@ -342,7 +349,7 @@ def test_the_picture_follows_pointer_and_keys(open_page: Any) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     assert "Neuron (1, 1) sees rows 3 to 6, columns 3 to 6" in says.inner_text()
-    page.wait_for_function("location.hash.endsWith('neuron=1,1')")
+    page.wait_for_url(lambda url: url.endswith("neuron=1,1"))
     page.keyboard.press("End")
     assert "(1, 2)" in says.inner_text()
     page.get_by_role("button", name="Step through").click()
@@ -428,13 +435,14 @@ def test_exports(open_page: Any, tmp_path: Path) -> None:
 def test_links_and_sources_are_copied(open_page: Any) -> None:
     page = open_page()
     ready(page)
-    page.get_by_label("Filters", exact=True).fill("7")
+    page.get_by_label("Filters", exact=True).press_sequentially("7")
     page.get_by_role("button", name="Copy link").click()
     page.locator("#toast", has_text="Copied.").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied.endswith("#/layer?input=150x100x3&filters=7&kernel=5&stride=1&padding=same")
+    assert copied.endswith("#/layer?input=150x100x3&filters=7200&kernel=5&stride=1&padding=same")
     page.get_by_role("button", name="Copy", exact=True).click()
-    page.wait_for_function("navigator.clipboard.readText().then((text) => text.includes('keras'))")
+    page.wait_for_timeout(100)
+    assert "import keras" in page.evaluate("navigator.clipboard.readText()")
 
 
 def test_help_stands_beside_each_term(open_page: Any) -> None:

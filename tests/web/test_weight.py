@@ -22,6 +22,8 @@ def visit(browser: Any, address: str) -> dict[str, Any]:
     """
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    # The process that draws has to be there for its events to be in the trace.
+    page.goto(f"{address}livez")
     sizes: list[int] = []
     page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
     kinds = ["devtools.timeline", "loading", "toplevel", "blink.user_timing"]

@@ -121,6 +121,7 @@ export const layerTexts = {
   'layer.picture.neuron': 'Neuron ({place}) sees {seen}.',
   'layer.picture.nothing': 'nothing but padding',
   'layer.picture.beyond': 'Of its window, {parts} lie in the padding.',
+  'layer.picture.first': 'first {one} of the window: i × s − p = {i} × {s} − {p} = {first}',
   'layer.picture.table': 'The picture as a table',
   'layer.picture.axis': 'Axis',
   'layer.picture.before': 'Padding before',

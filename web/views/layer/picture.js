@@ -47,13 +47,14 @@ export function makePicture(on) {
   const svg = s('svg', { class: 'picture', tabindex: '0', role: 'application', 'aria-roledescription': t('layer.picture.role'), 'aria-label': t('layer.picture.label') });
   const says = h('p', { class: 'says', 'aria-live': 'polite', id: unique('says') });
   svg.setAttribute('aria-describedby', says.id);
+  const sums = h('p', { class: 'muted small sums' });
   const play = h('button', { type: 'button', onclick: () => (timer ? stop() : start()) }, t('layer.picture.play'));
   const legend = h('ul', { class: 'legend' });
   const table = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': t('layer.picture.table') });
   const frame = h('div', { class: 'frame' }, svg);
   const element = h('div', { class: 'stack' },
     h('p', { class: 'muted small' }, t('layer.picture.help')), frame, legend,
-    h('div', { class: 'spread' }, says, play),
+    h('div', { class: 'spread' }, h('div', { class: 'told' }, says, sums), play),
     h('details', null, h('summary', null, t('layer.picture.table')), table));
 
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -82,6 +83,7 @@ export function makePicture(on) {
     const next = sentence(axes, neuron);
     if (next !== caption) says.textContent = next;
     caption = next;
+    sums.textContent = firsts(axes, neuron);
   }
 
   function draw() {
@@ -526,6 +528,13 @@ function sentence(axes, neuron) {
   }
   const said = t('layer.picture.neuron', { place: neuron.join(', '), seen: seen.join(', ') });
   return beyond.length ? `${said} ${t('layer.picture.beyond', { parts: beyond.join(', ') })}` : said;
+}
+
+/** How the window's first cell follows from the neuron's place. @param {Axis[]} axes @param {number[]} neuron */
+function firsts(axes, neuron) {
+  return axes.filter((axis) => !axis.transposed).map((axis, at) => t('layer.picture.first', {
+    one: t(/** @type {import('../../core/texts.js').Key} */ (`axis.${axis.name.slice(0, -1)}`)), i: neuron[at] ?? 0, s: axis.stride, p: axis.before, first: windowOf(axis, neuron[at] ?? 0).first,
+  })).join('; ');
 }
 
 /** @param {Axis[]} axes */

@@ -30,7 +30,7 @@ export function makeTake(svg, context) {
   async function save(name) {
     const [extension, type] = FORMS[name];
     if (name === 'JSON') {
-      download(`layer.${extension}`, type, `${JSON.stringify(report, (_key, value) => (typeof value === 'bigint' ? Number(value) : value), 2)}\n`);
+      download(`layer.${extension}`, type, `${JSON.stringify(report, exact, 2)}\n`);
       return;
     }
     try {
@@ -79,4 +79,11 @@ export function makeTake(svg, context) {
       code.textContent = written[which] ?? '';
     },
   };
+}
+
+/** All digits, where the browser can write them. @param {string} _key @param {unknown} value */
+function exact(_key, value) {
+  if (typeof value !== 'bigint') return value;
+  const raw = /** @type {any} */ (JSON).rawJSON;
+  return raw ? raw(String(value)) : Number(value);
 }
