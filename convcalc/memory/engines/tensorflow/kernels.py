@@ -1,8 +1,9 @@
 """What TensorFlow's CPU kernels need while they run, and how long they take.
 
 Sizes are read in TensorFlow's `core/kernels/conv_grad_filter_ops.cc`, `conv_grad_input_ops.cc`,
-`conv_grad_ops_3d.cc` and `maxpooling_op.cc`.  A GPU's kernels have none of this scratch.  Times decide only which of two
-workers is free first; their unit is a nanosecond, and they are rough on purpose.
+`conv_grad_ops_3d.cc` and `maxpooling_op.cc`.  A GPU's kernels have none of this scratch.  Times
+decide only which of two workers is free first; their unit is a nanosecond, and they are rough on
+purpose.
 """
 
 from __future__ import annotations

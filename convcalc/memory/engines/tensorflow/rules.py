@@ -27,8 +27,9 @@ from convcalc.tensors import TensorSpec
 
 Dy = Value | None
 
-#: Products whose input's gradient grappler leaves in front of the filter's, see `in_order`.
-INPUT_FIRST = 2
+#: Products whose gradients grappler leaves in order where variables have slots, see
+#: `kernel_first`.
+KEPT_WITH_SLOTS = 2
 
 
 class TensorFlow(Rules):
@@ -42,8 +43,17 @@ class TensorFlow(Rules):
         """Nanoseconds that the products of an operation take for one sample."""
         self.made: dict[tuple[Any, ...], Value] = {}
         """What operations that grappler merges have made, see `once`."""
-        self.convolutions = 0
-        """Products with a gradient of their input so far."""
+        self.products_seen = 0
+        """Those with a gradient of their input so far."""
+        self.places: dict[Value, int] = {}
+
+    def place(self, lowering: Lowering, variable: Value) -> int:
+        """The number of a variable among those that are trained, in the layers' order."""
+        if not self.places:
+            every = (value for owned in lowering.variables.values() for value in owned.values())
+            trained = (value for value in every if value in lowering.trainable)
+            self.places = {value: number for number, value in enumerate(trained)}
+        return self.places.get(variable, 0)
 
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value | None:
         """Cross-entropy from logits takes their place; a squared error holds four more tensors.
@@ -183,29 +193,43 @@ def tensorflow(call: Call) -> TensorFlow:
     return rules
 
 
-def is_first(call: Call) -> bool:
-    """Whether a product is one of the first in the network with a gradient of its input."""
+def kernel_first(call: Call) -> bool:
+    """Whether a product's kernel gradient runs before its input's.
+
+    That is the order in which they are made.  Grappler prunes the graph from its assignments,
+    sorted by name, the last name first, and so an input's gradient that an earlier variable's
+    assignment asks for gets ahead of the filter's.  ``AssignSub_9`` is a later name than
+    ``AssignSub_10``: of the optimizers that assign once, convolutions of variables 0 to 9, 90 to 99
+    and so on keep the order, and dense layers (read off optimized graphs of up to 122 variables;
+    VGG-16's dense layers do not, for which we know no reason).  With slots the rule is not known:
+    the first two products of a network, and none but few others, keep it.
+    """
     rules = tensorflow(call)
-    if not call.training or not call.needs(0):
+    if not call.training or not call.needs(0) or "kernel" not in call.w:
         return False
-    rules.convolutions += 1
-    return rules.convolutions <= INPUT_FIRST
+    # A tensor with places goes through ``Tensordot``, between whose reshapes order is not kept.
+    flat = call.operator.type == "dense" and len(call.ins[0].dims) == 2
+    if call.operator.type == "dense" and not flat:
+        return False
+    rules.products_seen += 1
+    if call.lowering.job.slots:
+        return rules.products_seen <= KEPT_WITH_SLOTS
+    leading = str(rules.place(call.lowering, call.w["kernel"]))[:-1]
+    return flat or leading == "9" * len(leading)
 
 
 def in_order(
-    first: bool,
+    natural: bool,
     kernel: Callable[[], None],
     bias: Callable[[], None],
     inputs: Callable[[], None],
 ) -> None:
     """Emit the three gradients of a product; what is emitted last runs first.
 
-    Grappler's sorting puts the gradients of the weights in front of the input's, which then runs
-    first, and with it all that follows from it: with one worker the kernels' gradients of the whole
-    network wait, and their operands with them.  Only the last two products of the backward pass
-    (the first of the network) keep the order in which they were made.
+    Where the input's runs first, all that follows from it does too: with one worker the kernels'
+    gradients of the whole network wait, and their operands with them.
     """
-    for step in (inputs, kernel, bias) if first else (kernel, bias, inputs):
+    for step in (inputs, kernel, bias) if natural else (kernel, bias, inputs):
         step()
 
 
@@ -291,7 +315,7 @@ def conv(call: Call) -> None:
     if seen.folded:
         y = call.emit("BatchToSpaceND", [y], call.outs[0])
     call.result(y)
-    first = is_first(call)
+    natural = kernel_first(call)
 
     def filter_scratch() -> Sequence[Size]:
         if depthwise:
@@ -322,7 +346,7 @@ def conv(call: Call) -> None:
                 timed(call, dx, macs, unfolded)
             call.give(0, call.emit("BatchToSpaceND", [dx], call.ins[0]) if seen.folded else dx)
 
-        in_order(first, to_filter, lambda: give_bias(call, dy), to_input)
+        in_order(natural, to_filter, lambda: give_bias(call, dy), to_input)
 
 
 def grouped(call: Call) -> None:
@@ -395,8 +419,7 @@ def dense(call: Call) -> None:
     macs = call.operator.macs(call.ins, call.outs)
     y = call.emit("MatMul", [x, kernel, call.w.get("bias")], call.outs[0])
     call.result(timed(call, y, macs))
-    # A tensor with places goes through ``Tensordot``, between whose reshapes order is not kept.
-    first = len(call.ins[0].dims) == 2 and is_first(call)
+    natural = kernel_first(call)
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -411,7 +434,7 @@ def dense(call: Call) -> None:
                 dx = call.emit("MatMulTransposed", [dy, kernel], call.ins[0])
                 call.give(0, timed(call, dx, macs))
 
-        in_order(first, to_kernel, lambda: give_bias(call, dy), to_input)
+        in_order(natural, to_kernel, lambda: give_bias(call, dy), to_input)
 
 
 @rule("matmul")
