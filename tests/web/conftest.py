@@ -107,7 +107,7 @@ def pages(browser: Any, port: int) -> Iterator[Callable[..., Any]]:
             **options,
         )
         contexts.append(context)
-        context.set_default_timeout(8000)
+        context.set_default_timeout(20_000)
         page = context.new_page()
         page.add_init_script(WATCH)
         page.watch = Watched(page, origin)
