@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convcalc.cli import options
-from convcalc.errors import ConvcalcError, UsageError
+from convcalc.errors import ConvcalcError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from convcalc.network import Network
@@ -45,6 +46,7 @@ def verify_command(
     batch: options.Batch = 1,
     optimizer: options.Optimizer = "sgd",
     dtype: options.Dtype = "float32",
+    remat: options.Remat = "none",
     jit: Annotated[
         bool | None, typer.Option("--jit/--no-jit", help="XLA; as Keras does: on a GPU only.")
     ] = None,
@@ -82,7 +84,7 @@ def verify_command(
     from convcalc.cli.tables import emit
     from convcalc.memory.job import LOSSES, MODES
     from convcalc.readers.spec import write_spec
-    from convcalc.settings import DTYPES, OPTIMIZERS, choose, parse_bytes
+    from convcalc.settings import DTYPES, OPTIMIZERS, REMATS, choose, parse_bytes
     from convcalc.verify.request import FRAMEWORKS, Request
 
     form = options.output_format(format, json)
@@ -90,6 +92,7 @@ def verify_command(
     choose(dtype, DTYPES, "dtype")
     choose(optimizer, OPTIMIZERS, "optimizer")
     choose(framework, FRAMEWORKS, "framework")
+    choose(remat, REMATS, "remat")
     if loss is not None:
         choose(loss, LOSSES, "loss")
     for number, what in ((batch, "--batch"), (repeats, "--repeats"), (threads or 1, "--threads")):
@@ -123,6 +126,7 @@ def verify_command(
         threads=threads,
         timeline=timeline,
         loss=loss,
+        remat=remat,
         memory_limit=None if memory is None else parse_bytes(memory),
         timeout=timeout,
     )
@@ -208,15 +212,22 @@ def predict(net: Network, request: Request) -> tuple[Prediction, dict[str, int] 
     """What our engine says, and for a timeline what each layer holds at the peak.
 
     Raises:
-        ModelError: the engine cannot say.
+        ModelError: the engine cannot say, or there is none for a TPU.
     """
     from convcalc.memory import predict
     from convcalc.memory.predict import job_for
     from convcalc.memory.profile import profile
     from convcalc.verify.verdict import RESTING
 
+    if request.device.startswith("tpu"):
+        raise ModelError("no engine lays out a network for a TPU; the compiler's figure stands alone")
     device = "cpu" if request.device == "cpu" else "gpu"
-    job = job_for(request.mode, request.dtype, request.optimizer, device, request.loss)
+    job = job_for(
+        *(request.mode, request.dtype, request.optimizer, device, request.loss),
+        remat=request.remat,
+    )
+    # Only TensorFlow runs operations side by side, and only on a CPU.
+    job = replace(job, threads=request.threads)
     engine = engine_of(request)
     if not request.timeline:
         return predict(net, engine, job, request.batch), None
