@@ -60,6 +60,8 @@ class Settings(Model):
     batch: int
     dtype: str
     optimizer: str
+    remat: str
+    """Gradient checkpointing in training: "none", "block" or "sqrt"."""
     engine: str
     device: str
     convention: str
@@ -202,6 +204,8 @@ class MemoryProfile(Model):
     batch: int
     dtype: str
     optimizer: str
+    remat: str
+    """Gradient checkpointing in training: "none", "block" or "sqrt"."""
     prediction: Prediction
     steps: list[MemoryStep]
     bytes: dict[str, list[int]]
@@ -218,6 +222,8 @@ class MemoryProfile(Model):
     """The same by layer, largest first."""
     assumed: list[str]
     """Operators that the engine has no rule for."""
+    notes: list[str]
+    """What the prediction rests on that was not measured."""
 
 
 @schema
@@ -307,6 +313,8 @@ class FitReport(Model):
     engine: str
     dtype: str
     optimizer: str
+    remat: str
+    """Gradient checkpointing in training: "none", "block" or "sqrt"."""
     largest: Literal["batch", "input"]
     fits: list[Fitted]
     notes: list[str]

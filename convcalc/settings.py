@@ -26,6 +26,9 @@ OPTIMIZERS = (
     *("adadelta", "adamax", "ftrl"),
 )
 
+#: Gradient checkpointing: nothing, every block, about the square root of all layers.
+REMATS = ("none", "block", "sqrt")
+
 ENGINES = ("textbook", "tensorflow", "tensorflow-xla", "torch", "jax")
 DEVICES = ("gpu", "cpu")
 

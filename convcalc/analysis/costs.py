@@ -21,7 +21,15 @@ from convcalc.report import (
     Totals,
     Uncounted,
 )
-from convcalc.settings import DTYPES, ENGINES, OPTIMIZERS, check_batch, choose, engine_device
+from convcalc.settings import (
+    DTYPES,
+    ENGINES,
+    OPTIMIZERS,
+    REMATS,
+    check_batch,
+    choose,
+    engine_device,
+)
 
 TOTALS = tuple(figure.name for figure in fields(Totals))
 
@@ -44,6 +52,7 @@ def analyze(
     batch: int = 1,
     dtype: str = "float32",
     optimizer: str = "none",
+    remat: str = "none",
     engine: str = "textbook",
     device: str = "gpu",
     convention: str = "macs",
@@ -59,6 +68,7 @@ def analyze(
     check_batch(batch)
     width = DTYPES[choose(dtype, DTYPES, "dtype")]
     choose(optimizer, OPTIMIZERS, "optimizer")
+    choose(remat, REMATS, "remat")
     choose(engine, ENGINES, "engine")
     kind = engine_device(device)
 
@@ -107,7 +117,13 @@ def analyze(
         from convcalc.memory.predict import predict_both
 
         memory.inference, memory.training, memory.notes = predict_both(
-            net, engine=engine, batch=batch, dtype=dtype, optimizer=optimizer, device=kind
+            net,
+            engine=engine,
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            device=kind,
+            remat=remat,
         )
     return Report(
         status="partial" if uncounted else "complete",
@@ -116,6 +132,7 @@ def analyze(
             batch=batch,
             dtype=dtype,
             optimizer=optimizer,
+            remat=remat,
             engine=engine,
             device=device,
             convention=convention,

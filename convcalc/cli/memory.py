@@ -27,6 +27,13 @@ def memory_command(
     batch: options.Batch = 1,
     dtype: options.Dtype = "float32",
     optimizer: options.Optimizer = "adam",
+    remat: options.Remat = "none",
+    accumulate: Annotated[
+        bool, typer.Option("--accumulate", help="Gradients of several steps are added up.")
+    ] = False,
+    ema: Annotated[
+        bool, typer.Option("--ema", help="A moving average of each variable is kept.")
+    ] = False,
     engine: Annotated[
         str, typer.Option(help="tensorflow, tensorflow-xla, torch, jax; all: side by side.")
     ] = "tensorflow-xla",
@@ -47,21 +54,23 @@ def memory_command(
     from convcalc.memory.job import LOSSES, MODES
     from convcalc.memory.predict import job_for
     from convcalc.memory.profile import profile
-    from convcalc.settings import DTYPES, ENGINES, OPTIMIZERS, choose, engine_device
+    from convcalc.settings import DTYPES, ENGINES, OPTIMIZERS, REMATS, choose, engine_device
 
     form = options.output_format(format, json)
     choose(mode, MODES, "mode")
     choose(dtype, DTYPES, "dtype")
     choose(optimizer, OPTIMIZERS, "optimizer")
+    choose(remat, REMATS, "remat")
     kind = engine_device(device)
     choose(engine, [*(name for name in ENGINES if name != "textbook"), "all"], "engine")
     if loss is not None:
         choose(loss, LOSSES, "loss")
     net = load(model, input=options.input_sizes(input))
     if engine == "all":
-        emit(side_by_side(net, batch, dtype, optimizer, kind, form), output)
+        emit(side_by_side(net, batch, dtype, optimizer, kind, form, remat), output)
         return
-    found = profile(net, engine, job_for(mode, dtype, optimizer, kind, loss), batch)
+    job = job_for(mode, dtype, optimizer, kind, loss, remat=remat, accumulate=accumulate, ema=ema)
+    found = profile(net, engine, job, batch)
     if plot is not None:
         draw(found, plot)
     if form == "json":
@@ -136,9 +145,7 @@ def in_words(net: Network, found: MemoryProfile) -> list[str]:
             f"the device will show {format_bytes(least)} to {format_bytes(most)} for the process "
             "(with the context, workspaces and what the allocator keeps)"
         )
-    if found.assumed:
-        lines.append(f"no memory rule for: {', '.join(found.assumed)}; in and outputs are taken")
-    return lines
+    return [*lines, *found.notes]
 
 
 def details(found: MemoryProfile, top: int) -> list[str]:
@@ -194,7 +201,13 @@ def layers_as(found: MemoryProfile, form: str) -> str:
 
 
 def side_by_side(
-    net: Network, batch: int, dtype: str, optimizer: str, device: str, form: str
+    net: Network,
+    batch: int,
+    dtype: str,
+    optimizer: str,
+    device: str,
+    form: str,
+    remat: str = "none",
 ) -> str:
     """All engines beside the book's figure."""
     from json import dumps
@@ -204,7 +217,13 @@ def side_by_side(
 
     reports = {
         engine: analyze(
-            net, batch=batch, dtype=dtype, optimizer=optimizer, engine=engine, device=device
+            net,
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            remat=remat,
+            engine=engine,
+            device=device,
         )
         for engine in NAMES
     }

@@ -39,6 +39,7 @@ InputSize = Annotated[
 Batch = Annotated[int, typer.Option("--batch", "-b", help="Samples in a batch.")]
 Dtype = Annotated[str, typer.Option(help="float32, float16, bfloat16, float64, mixed_float16, ...")]
 Optimizer = Annotated[str, typer.Option(help="none, sgd, momentum, adam, ...")]
+Remat = Annotated[str, typer.Option(help="Gradient checkpointing in training: none, block, sqrt.")]
 Engine = Annotated[
     str, typer.Option(help="Whose memory: textbook, tensorflow, tensorflow-xla, torch, jax.")
 ]

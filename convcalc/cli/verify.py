@@ -220,7 +220,7 @@ def predict(net: Network, request: Request) -> tuple[Prediction, dict[str, int] 
     from convcalc.verify.verdict import RESTING
 
     if request.device.startswith("tpu"):
-        raise ModelError("no engine lays out a network for a TPU; the compiler's figure stands alone")
+        raise ModelError("no engine lays out a network for a TPU; see what its compiler says")
     device = "cpu" if request.device == "cpu" else "gpu"
     job = job_for(
         *(request.mode, request.dtype, request.optimizer, device, request.loss),

@@ -13,13 +13,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from convcalc.memory.job import Job
+from convcalc.memory.job import NONE, Job
 
 #: How much further each bound is from 1 where nothing was measured for a device, or for a dtype.
 UNMEASURED_DEVICE = 2.0
 UNMEASURED_DTYPE = 1.5
 #: And at least by this much: a perfect score on one device says little about another.
 LEAST_UNMEASURED = 0.05
+#: The same for checkpointing and accumulated gradients where only a few networks were measured.
+LEAST_REMAT = 0.15
 #: The interval of an engine without any record.
 UNKNOWN = (0.7, 1.4)
 
@@ -50,6 +52,9 @@ def ratios(engine: str, job: Job) -> tuple[float, float]:
         if job.dtype not in entry["dtypes"]:
             factor *= UNMEASURED_DTYPE
         least = LEAST_UNMEASURED if factor > 1 else 0.0
+        if name != "torch" and (job.remat != NONE or job.accumulate):
+            factor *= UNMEASURED_DTYPE
+            least = LEAST_REMAT
         low = 1 - max((1 - entry["low"]) * factor, least)
         high = 1 + max((entry["high"] - 1) * factor, least)
         return max(low, 0.0), high

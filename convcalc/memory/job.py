@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convcalc.settings import DTYPES
+from convcalc.settings import DTYPES, REMATS
 
 #: Slots that an optimizer keeps for each trainable variable, as Keras' and PyTorch's source make
 #: them (momentum is SGD with momentum; `none` updates nothing and keeps nothing).
@@ -24,10 +24,7 @@ SLOTS = {
     "ftrl": 2,
 }
 
-#: Gradient checkpointing: nothing, every block, about the square root of all layers (`segments`).
-NONE, BLOCK, SQRT = "none", "block", "sqrt"
-REMATS = (NONE, BLOCK, SQRT)
-
+NONE, BLOCK, SQRT = REMATS
 INFERENCE, TRAINING = "inference", "training"
 CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "mean_squared_error"
 MODES = (INFERENCE, TRAINING)
@@ -47,7 +44,7 @@ class Job:
     threads: int | None = None
     """Operations that a CPU runs at once; None: the framework's default."""
     remat: str = NONE
-    """Which activations are made again in the backward pass: "none", "block", "sqrt"."""
+    """Which activations are made again in the backward pass, see `segments`."""
     accumulate: bool = False
     """Whether gradients of several steps are added up before an update."""
     ema: bool = False

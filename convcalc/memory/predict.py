@@ -5,16 +5,47 @@ from __future__ import annotations
 from convcalc.errors import ModelError
 from convcalc.memory.engines import Plan, plan
 from convcalc.memory.intervals import interval
-from convcalc.memory.job import INFERENCE, TRAINING, Job
+from convcalc.memory.job import INFERENCE, NONE, TRAINING, Job
+from convcalc.memory.segments import stretches
 from convcalc.network import Network
 from convcalc.report import Prediction
 
 
-def job_for(mode: str, dtype: str, optimizer: str, device: str, loss: str | None = None) -> Job:
+def job_for(
+    mode: str,
+    dtype: str,
+    optimizer: str,
+    device: str,
+    loss: str | None = None,
+    *,
+    remat: str = NONE,
+    accumulate: bool = False,
+    ema: bool = False,
+) -> Job:
     """The job of a mode; what inference does not use does not tell two jobs apart."""
     if mode == INFERENCE:
         return Job(mode, dtype, "none", device)
-    return Job(mode, dtype, optimizer, device, loss)
+    return Job(mode, dtype, optimizer, device, loss, remat=remat, accumulate=accumulate, ema=ema)
+
+
+def doubts(net: Network, engine: str, job: Job, made: Plan) -> list[str]:
+    """In words, what a plan rests on that was not measured."""
+    found = [
+        f"'{name}' has no memory rule for {engine}: its inputs and outputs are taken"
+        for name in sorted(made.assumed)
+    ]
+    if job.remat != NONE:
+        count = len(stretches(net, job.remat))
+        if count < 2:
+            found.append(f"checkpointing by '{job.remat}' finds no place to cut '{net.name}'")
+        elif (engine, job.device) == ("jax", "cpu"):
+            found.append("XLA on a CPU makes tensors again at once: checkpointing saves nothing")
+        elif engine != "torch":
+            found.append(
+                f"checkpointing in {count} stretches was measured on {engine} with a few networks "
+                "only: the interval is wider"
+            )
+    return found
 
 
 def predict(net: Network, engine: str, job: Job, batch: int) -> Prediction:
@@ -47,7 +78,14 @@ def describe(made: Plan, engine: str, job: Job, batch: int) -> Prediction:
 
 
 def predict_both(
-    net: Network, *, engine: str, batch: int, dtype: str, optimizer: str, device: str
+    net: Network,
+    *,
+    engine: str,
+    batch: int,
+    dtype: str,
+    optimizer: str,
+    device: str,
+    remat: str = NONE,
 ) -> tuple[Prediction | None, Prediction | None, list[str]]:
     """Inference and training, and in words what stands against one of them.
 
@@ -57,7 +95,7 @@ def predict_both(
     found: list[Prediction | None] = []
     notes: dict[str, None] = {}
     for mode in (INFERENCE, TRAINING):
-        job = job_for(mode, dtype, optimizer, device)
+        job = job_for(mode, dtype, optimizer, device, remat=remat)
         try:
             made = plan(net, engine, job, batch)
         except ModelError as error:
@@ -65,8 +103,5 @@ def predict_both(
             notes[f"no prediction of {mode}: {error}"] = None
             continue
         found.append(describe(made, engine, job, batch))
-        for name in sorted(made.assumed):
-            notes[f"'{name}' has no memory rule for {engine}: its inputs and outputs are taken"] = (
-                None
-            )
+        notes.update((note, None) for note in doubts(net, engine, job, made))
     return found[0], found[1], list(notes)

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from convcalc.memory.engines import plan
 from convcalc.memory.job import Job
-from convcalc.memory.predict import describe
+from convcalc.memory.predict import describe, doubts
 from convcalc.memory.program import KINDS
 from convcalc.memory.timeline import Timeline
 from convcalc.network import Network
@@ -38,6 +38,7 @@ def profile(net: Network, engine: str, job: Job, batch: int) -> MemoryProfile:
         batch=batch,
         dtype=job.dtype,
         optimizer=job.optimizer,
+        remat=job.remat,
         prediction=describe(made, engine, job, batch),
         steps=steps,
         bytes={kind: series[kind].tolist() for kind in KINDS},
@@ -56,6 +57,7 @@ def profile(net: Network, engine: str, job: Job, batch: int) -> MemoryProfile:
         ],
         layers=by_layer(timeline, batch),
         assumed=sorted(made.assumed),
+        notes=doubts(net, engine, job, made),
     )
 
 

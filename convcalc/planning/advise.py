@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from convcalc.errors import ModelError
 from convcalc.memory.engines import MODULES
-from convcalc.memory.job import MODES, TRAINING
+from convcalc.memory.job import MODES, NONE, TRAINING
 from convcalc.network import Network
 from convcalc.planning.budget import BOUNDS, LIKELY, SAFE, Budget, budgets
 from convcalc.planning.fit import input_sizes
@@ -117,7 +117,7 @@ def described(
     return Remedy(
         name=name,
         change=change,
-        rung="textbook" if after.checkpointed else "predicted",
+        rung="predicted",
         effort=cast(Any, EFFORTS[effort]),
         peak_bytes=found.peak_bytes,
         interval=found.interval,
@@ -144,7 +144,7 @@ def setting(now: Situation) -> Setting:
         batch=now.batch,
         accumulate=now.accumulate,
         devices=now.devices,
-        checkpointed=now.checkpointed,
+        checkpointed=now.remat != NONE,
         inputs=input_sizes(now.net),
         macs=now.macs,
         params=now.params,
@@ -172,7 +172,7 @@ def gathered(now: Situation, budget: Budget, bound: str, useful: list[str]) -> l
     chosen: list[Kind] = []
     current = now
     for kind in KINDS:
-        if kind is DIVIDE or kind.name not in useful or (bound == SAFE and kind.rung == "textbook"):
+        if kind is DIVIDE or kind.name not in useful:
             continue
         try:
             after, remedy = tried(kind, current, budget)

@@ -13,14 +13,14 @@ from math import isqrt
 from convcalc.errors import ModelError, UsageError
 from convcalc.memory.engines import MODULES, plan
 from convcalc.memory.intervals import interval
-from convcalc.memory.job import INFERENCE, MODES, TRAINING, Job
-from convcalc.memory.predict import job_for
+from convcalc.memory.job import INFERENCE, MODES, NONE, TRAINING, Job
+from convcalc.memory.predict import doubts, job_for
 from convcalc.network import Network
 from convcalc.ops.base import spatial_axes
 from convcalc.planning.budget import BOUNDS, HOPEFUL, LIKELY, SAFE, Budget, budgets
 from convcalc.planning.search import largest as search
 from convcalc.report import Candidate, FitReport, Fitted
-from convcalc.settings import DEVICES, DTYPES, OPTIMIZERS, check_batch, choose
+from convcalc.settings import DEVICES, DTYPES, OPTIMIZERS, REMATS, check_batch, choose
 from convcalc.tensors import TensorSpec
 
 #: Sizes that `largest_input` tries are multiples of this; of 1 where the network's own are small.
@@ -44,6 +44,7 @@ def fit(
     engine: str = "tensorflow-xla",
     dtype: str = "float32",
     optimizer: str = "adam",
+    remat: str = NONE,
     largest: str = "batch",
     batch: int = 1,
     step: int | None = None,
@@ -60,6 +61,7 @@ def fit(
     choose(engine, MODULES, "engine")
     choose(dtype, DTYPES, "dtype")
     choose(optimizer, OPTIMIZERS, "optimizer")
+    choose(remat, REMATS, "remat")
     choose(largest, ("batch", "input"), "question")
     check_batch(batch)
     if step is not None and (type(step) is not int or step < 1):
@@ -70,7 +72,7 @@ def fit(
     fits: list[Fitted] = []
     notes: dict[str, None] = {}
     for each in modes:
-        job = job_for(each, dtype, optimizer, kind or "gpu")
+        job = job_for(each, dtype, optimizer, kind or "gpu", remat=remat)
         line: Batches | Sizes
         try:
             line = (
@@ -84,15 +86,14 @@ def fit(
                 raise
             notes[f"no prediction of training: {error}"] = None
             continue
-        for name in sorted(plan(net, engine, job, batch).assumed):
-            notes[f"'{name}' has no memory rule for {engine}: its inputs and outputs are taken"] = (
-                None
-            )
+        said = doubts(net, engine, job, plan(net, engine, job, batch))
+        notes.update((note, None) for note in said)
     return FitReport(
         network=net.name,
         engine=engine,
         dtype=dtype,
         optimizer=optimizer,
+        remat=remat,
         largest="batch" if largest == "batch" else "input",
         fits=sorted(fits, key=lambda row: order(row, asked)),
         notes=list(notes),

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from convcalc.errors import ConvcalcError, ModelError
 from convcalc.memory.engines import plan
-from convcalc.memory.job import SLOTS
+from convcalc.memory.job import BLOCK, NONE, SLOTS, SQRT
+from convcalc.memory.segments import stretches
 from convcalc.network import Network
 from convcalc.planning import rewrite
 from convcalc.planning.budget import SAFE, Budget
@@ -49,7 +50,6 @@ class Kind:
     Raises:
         NotApplicable: it cannot be done here.
     """
-    rung: str = "predicted"
 
 
 def other_engine(now: Situation, budget: Budget | None) -> Changed:
@@ -135,15 +135,27 @@ def checkpointing(now: Situation, budget: Budget | None) -> Changed:
     """Keep few outputs, make the others again in the backward pass."""
     if not now.training:
         raise NotApplicable("inference keeps nothing for a backward pass")
-    if now.checkpointed or now.layers < 9:
-        raise NotApplicable("there are too few layers to divide")
-    price = [
-        "about one forward pass more for each step: a third more arithmetic "
-        "(keras.RematScope, torch.utils.checkpoint)",
-        "an estimate by the textbook (2 / sqrt(layers) of the activations), not by the engine",
+    if now.remat != NONE:
+        raise NotApplicable("outputs are made again already")
+    options = [
+        replace(now, remat=name) for name in (BLOCK, SQRT) if len(stretches(now.net, name)) > 1
     ]
-    change = "checkpointing of every few layers"
-    return replace(now, checkpointed=True), change, price
+    if not options:
+        raise NotApplicable("there are too few layers to divide")
+    after = min(options, key=lambda each: each.candidate().peak_bytes)
+    if after.candidate().peak_bytes >= now.candidate().peak_bytes:
+        raise NotApplicable("its peak is not made of what is kept for the backward pass")
+    count = len(stretches(now.net, after.remat)) - 1
+    price = [
+        "up to one forward pass more for each step: a third more arithmetic",
+        f"the first {count} of {count + 1} stretches run in torch.utils.checkpoint, "
+        "tf.recompute_grad or jax.checkpoint",
+    ]
+    change = {
+        BLOCK: "checkpointing of every block (--remat block)",
+        SQRT: f"checkpointing of {count} stretches (--remat sqrt)",
+    }[after.remat]
+    return after, change, price
 
 
 def optimizer(name: str) -> Callable[[Situation, Budget | None], Changed]:
@@ -288,7 +300,7 @@ KINDS = (
     Kind("xla", NOTHING, other_engine),
     Kind("lower-precision", TIME, lower_precision),
     Kind("smaller-batch", TIME, smaller_batch),
-    Kind("checkpointing", TIME, checkpointing, rung="textbook"),
+    Kind("checkpointing", TIME, checkpointing),
     Kind("optimizer-momentum", TUNING, optimizer("momentum")),
     Kind("optimizer-sgd", TUNING, optimizer("sgd")),
     Kind("data-parallel", DEVICES, several_devices),

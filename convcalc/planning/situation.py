@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isqrt
 
 from convcalc.analysis.costs import add_up
-from convcalc.memory.engines import plan
-from convcalc.memory.intervals import UNKNOWN
-from convcalc.memory.job import TRAINING, Job
+from convcalc.memory.job import NONE, TRAINING, Job
 from convcalc.memory.predict import job_for
 from convcalc.network import Network
 from convcalc.planning.budget import BOUNDS, Budget
@@ -32,14 +29,14 @@ class Situation:
     accumulate: int = 1
     """Steps whose gradients are added up before one update."""
     devices: int = 1
-    checkpointed: bool = False
-    """Only every so many outputs are kept, those between are made again."""
+    remat: str = NONE
+    """By which rule outputs are kept, while those between are made again."""
     another: bool = False
     """Weights that were trained for the network as it was are of no use any more."""
 
     @property
     def job(self) -> Job:
-        return job_for(self.mode, self.dtype, self.optimizer, self.device)
+        return job_for(self.mode, self.dtype, self.optimizer, self.device, remat=self.remat)
 
     @property
     def training(self) -> bool:
@@ -78,37 +75,12 @@ class Situation:
             copies = (self.accumulate > 1) + (self.devices > 1)
             if copies:
                 found = shifted(found, copies * self.gradient_bytes)
-            if self.checkpointed:
-                found = self.recomputed(found)
         return found
 
-    def recomputed(self, found: Candidate) -> Candidate:
-        """The textbook's estimate of checkpointing (Chen et al., 2016): with n layers in segments
-        of the square root of n, the outputs between segments and those within one are there at
-        once, ``2 / sqrt(n)`` of all.
-        """
-        made = plan(self.net, self.engine, self.job, self.batch)
-        kept = made.timeline.breakdown(self.batch)["activations"]
-        layers = max(self.layers, 1)
-        left = min(kept, 2 * kept // max(isqrt(layers), 1))
-        less = shifted(found, left - kept)
-        peak = less.peak_bytes
-        # Nothing of this has been measured: the interval is that of an engine without records.
-        return replace(less, interval=(int(peak * UNKNOWN[0]), int(peak * UNKNOWN[1])))
-
-    @property
-    def layers(self) -> int:
-        """Layers with variables."""
-        return sum(row.params > 0 for row in self.net.once(add_up).values())
-
     def fits(self, budget: Budget) -> str:
-        """By which bound it fits: "safe", "likely", "hopeful", or "no".
-
-        What rests on the textbook is never called safe.
-        """
+        """By which bound it fits: "safe", "likely", "hopeful", or "no"."""
         found = self.candidate()
-        bounds = BOUNDS[1:] if self.checkpointed else BOUNDS
-        return next((b for b in bounds if budget.needs(found, b) <= budget.usable), NO)
+        return next((b for b in BOUNDS if budget.needs(found, b) <= budget.usable), NO)
 
 
 def shifted(found: Candidate, more: int) -> Candidate:

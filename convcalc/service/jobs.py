@@ -328,11 +328,8 @@ def memory(asked: dict[str, Any]) -> Document:
 
     net = network(asked["network"], asked["input"])
     device = engine_device(asked["device"])
-    job = job_for(
-        *(asked[name] for name in ("mode", "dtype", "optimizer")),
-        device,
-        **{name: asked[name] for name in ("loss", "remat", "accumulate", "ema")},
-    )
+    more = {name: asked[name] for name in ("loss", "remat", "accumulate", "ema")}
+    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], device, **more)
     found = profile(net, asked["engine"], job, asked["batch"])
     if asked["form"] == "json":
         return as_json(found, asked["exact"])

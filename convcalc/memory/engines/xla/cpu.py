@@ -121,9 +121,11 @@ class CpuRules(Rules):
         return total
 
     def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
-        """What was kept and the gradients that have come pass a barrier together (`jax.checkpoint`).
+        """``tf.recompute_grad`` adds a number made from the gradient to what was kept.
 
-        TensorFlow adds a number made from the gradient instead (``tf.recompute_grad``).
+        `jax.checkpoint` lets both pass a barrier, which a CPU's compiler takes away before it
+        orders operations: what is made again waits for nothing, and breadth-first it runs right
+        behind the first time.
         """
         arrived = {name: self.whole(lowering, name) for name in list(lowering.arrived)}
         layer = next(iter(kept.values())).layer
@@ -136,8 +138,6 @@ class CpuRules(Rules):
                 )
                 for name, value in kept.items()
             }
-        # A CPU's compiler takes the barrier away before it orders operations: what is made again
-        # waits for nothing, and breadth-first it runs right behind the first time.
         return {
             name: self.emit(lowering, layer, Kind.VIEW, "barrier", [value], value.spec)
             for name, value in kept.items()

@@ -137,7 +137,7 @@ class GpuRules(Rules):
             stored = emit.store(whole, "dY")
             ready.append(stored)
             lowering.arrived[name] = [emit.kept(whole.spec, stored)]
-        found = {}
+        found: dict[str, Value] = {}
         for name, value in kept.items():
             emit = Emitter(lowering, name)
             stored = emit.store(value)
