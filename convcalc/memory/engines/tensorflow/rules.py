@@ -255,8 +255,8 @@ class Way:
 
     def tensors(self, batch: int) -> int:
         """Elements of input, kernel and output."""
-        kernel = self.window * self.filters
-        return batch * (self.inner.elements + self.outer.elements) + kernel
+        images: int = self.inner.elements + self.outer.elements
+        return batch * images + self.window * self.filters
 
     def of_filter(self, batch: int, width: int) -> int:
         """Bytes that the filter's gradient unfolds images to."""
