@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +37,7 @@ from convcalc.service.questions import (
     FilterQuestion,
     FitQuestion,
     MemoryQuestion,
+    Name,
     SweepQuestion,
 )
 from convcalc.service.reports import ConvReport, Health, NetworkSpec, ZooEntry
@@ -205,6 +206,17 @@ def reading(app: FastAPI) -> APIRouter:
         return respond(zoo_as(wanted(request.headers.get("accept"), TABLES).name), request)
 
     @router.get(
+        "/zoo/{name}",
+        tags=["networks"],
+        response_model=NetworkSpec,
+        responses={**answer(JSON), **refusals("invalid", "not-acceptable", *LIMITED, *key)},
+    )
+    async def zoo_spec(request: Request, name: Name) -> Response:
+        """A network of the zoo as convcalc's spec, to look at or to change."""
+        wanted(request.headers.get("accept"), (JSON,))
+        return respond(zoo_spec_as(name), request)
+
+    @router.get(
         "/devices",
         tags=["networks"],
         response_model=list[Device],
@@ -244,6 +256,14 @@ def zoo_as(form: str) -> Reply:
         return Reply(JSON, to_json(found), PUBLIC)
     rows = [{"name": name, **entry} for name, entry in zoo.index().items()]
     return Reply(*jobs.as_text(jobs.table(rows, form), form), PUBLIC)
+
+
+@lru_cache(maxsize=8)
+def zoo_spec_as(name: str) -> Reply:
+    """The spec of a network of the zoo."""
+    from convcalc import zoo
+
+    return Reply(JSON, to_json(zoo.spec(name)), PUBLIC)
 
 
 @cache

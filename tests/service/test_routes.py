@@ -315,6 +315,15 @@ def test_read_what_cannot_be_read(service: Live, data: bytes, media: str, kind: 
     assert "/tmp" not in found["detail"]
 
 
+def test_a_network_of_the_zoo_as_a_spec(service: Live) -> None:
+    """What /v1/zoo/NAME gives is the network of that name."""
+    spec = service.get("/v1/zoo/resnet50").json()
+    asked = {"batch": 2, "engine": "torch"}
+    report = service.post("/v1/analyze", json={"network": spec, **asked}).json()
+    assert report == service.post("/v1/analyze", json={"network": "resnet50", **asked}).json()
+    problem(service.get("/v1/zoo/nothing"), "invalid")
+
+
 def test_zoo(service: Live) -> None:
     response = service.get("/v1/zoo")
     assert response.json() == zoo.index()
