@@ -239,32 +239,36 @@ async def analyses(port: int, seen: Seen, clients: int = 4) -> None:
     await asyncio.gather(*(one() for _ in range(clients)))
 
 
-#: Name: (what is done to the port, what is done to the processes, flags of the service).
-CASES: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
-    "nothing": (None, None, ()),
-    "1,500 slow-lorises": (slow_loris, None, ()),
-    "10,000 silent connections, 12,000 allowed": (connections, None, ("--connections", "12000")),
-    "10,000 silent connections, 2,048 allowed": (connections, None, ()),
-    "8 bodies of a gigabyte": (gigabytes, None, ()),
-    "8 clients with hostile questions": (questions, None, ()),
-    "4 clients with ordinary analyses": (analyses, None, ()),
+#: Name: (what is done to the port, what is done to the processes, settings of the service).
+CASES: dict[str, tuple[Any, Any, dict[str, str]]] = {
+    "nothing": (None, None, {}),
+    "1,500 slow-lorises": (slow_loris, None, {}),
+    "10,000 silent connections, 12,000 allowed": (
+        connections,
+        None,
+        {"CONVCALC_CONNECTIONS": "12000"},
+    ),
+    "10,000 silent connections, 2,048 allowed": (connections, None, {}),
+    "8 bodies of a gigabyte": (gigabytes, None, {}),
+    "8 clients with hostile questions": (questions, None, {}),
+    "4 clients with ordinary analyses": (analyses, None, {}),
     "the same, a computing process killed each second": (
         analyses,
         killer("service.worker", 1.0),
-        (),
+        {},
     ),
     "a server process of two killed every 3 seconds": (
         analyses,
         killer("spawn_main", 3.0),
-        ("--workers", "2"),
+        {"CONVCALC_WORKERS": "2"},
     ),
 }
 
 
-def service(*flags: str) -> tuple[subprocess.Popen[bytes], int]:
+def service(**settings: str) -> tuple[subprocess.Popen[bytes], int]:
     """The service with two computing processes."""
-    given = ("serve", "--port", "{port}", "--processes", "2", "--drain", "0", *flags)
-    found = started(SERVE, *given, CONVCALC_ACCESS_LOG="false")
+    given = ("serve", "--port", "{port}", "--processes", "2", "--drain", "0")
+    found = started(SERVE, *given, CONVCALC_ACCESS_LOG="false", **settings)
     time.sleep(3)
     return found
 
@@ -284,8 +288,8 @@ def held(root: int) -> dict[str, int]:
 
 async def attacked(name: str, seconds: float) -> dict[str, Any]:
     """One attack, and what the neighbour says of it."""
-    attack, killing, flags = CASES[name]
-    process, port = service(*flags)
+    attack, killing, settings = CASES[name]
+    process, port = service(**settings)
     seen: Seen = Counter()
     tasks = [asyncio.ensure_future(attack(port, seen))] if attack else []
     tasks += [asyncio.ensure_future(killing(process.pid, seen))] if killing else []

@@ -6,6 +6,7 @@ CONVCALC_SCHEMA_EXAMPLES sets how many cases each route gets: thousands on deman
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from service_server import Live
+from service_server import Live, serving
 
 EXAMPLES = int(os.environ.get("CONVCALC_SCHEMA_EXAMPLES", "8"))
+#: Seconds for an answer: what is slow here only because the machine is busy is no fault.
+PATIENCE = 300
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -49,9 +52,15 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Live]:
+    with serving(deadline=PATIENCE) as client:
+        yield client
+
+
 @pytest.mark.parametrize(("path", "mode"), CASES, ids=lambda part: getattr(part, "value", part))
-def test_a_route_keeps_to_its_declaration(service: Live, path: str, mode: GenerationMode) -> None:
-    document = service.get("/openapi.json").json()
+def test_a_route_keeps_to_its_declaration(patient: Live, path: str, mode: GenerationMode) -> None:
+    document = patient.get("/openapi.json").json()
     (method,) = document["paths"][path]
     call = schemathesis.openapi.from_dict(document)[path][method.upper()]
     strategy = call.as_strategy(generation_mode=mode)
@@ -66,7 +75,7 @@ def test_a_route_keeps_to_its_declaration(service: Live, path: str, mode: Genera
     )
     @given(case=strategy)
     def run(case: Any) -> None:
-        response = case.call(base_url=str(service.base_url))
+        response = case.call(base_url=str(patient.base_url), timeout=PATIENCE)
         case.validate_response(response, checks=checks)
 
     run()
