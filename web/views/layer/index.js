@@ -32,7 +32,7 @@ export function mount(root, context) {
   const take = makeTake(picture.svg, context);
   const figures = h('div', null, h('p', { class: 'muted' }, t('layer.waiting')));
   const comparison = h('div', null);
-  const stale = h('p', { class: 'muted small stale-note', hidden: true }, t('layer.stale'));
+  const stale = h('p', { class: 'small stale-note', hidden: true }, t('layer.stale'));
   const results = h('div', { class: 'stack results', 'aria-busy': 'true' },
     h('section', { class: 'panel' }, h('h2', null, t('layer.numbers')), stale, figures, h('p', { class: 'muted small symbols-note' }, t('layer.symbols'))),
     h('section', { class: 'panel picture-panel', hidden: true }, h('h2', null, t('layer.picture')), picture.element),
