@@ -1,4 +1,4 @@
-.PHONY: serve setup demo test lint bench lock schema fuzz container peers
+.PHONY: serve setup demo test lint bench lock schema fuzz docs docs-refresh container peers
 
 setup: ; scripts/setup.sh dev
 demo: ; scripts/demo.sh
@@ -8,6 +8,10 @@ lint: setup ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv
 fuzz: setup ; CONVCALC_FUZZ_EXAMPLES=10000 .venv/bin/pytest tests/fuzz
 serve: setup ; .venv/bin/convcalc serve
 bench: setup ; .venv/bin/python -m benchmarks
+# The documentation as HTML in build/docs; warnings are errors, nothing is fetched.
+docs: setup ; .venv/bin/sphinx-build -W --keep-going --quiet docs build/docs
+# Brings what the documentation shows of the program up to date: outputs, help, tables, drawings.
+docs-refresh: setup ; .venv/bin/python scripts/docs.py
 # Needs buildah and debootstrap: builds the image, runs it and holds it to its promises.
 container: setup ; scripts/container.sh
 
