@@ -496,3 +496,37 @@ def test_the_theme_is_chosen_and_remembered(open_page: Any) -> None:
     page.reload()
     assert page.get_by_role("button", name="Theme: dark").is_visible()
     assert page.evaluate(paper) != light
+
+
+def test_the_keyboard_comes_to_the_content_at_once(open_page: Any) -> None:
+    """The first stop skips the bar, and leaves the address alone."""
+    page = open_page(f"#/layer?{SETTINGS['video']}", reduced_motion="reduce")
+    ready(page)
+    address = page.url
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert page.url == address
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "SELECT"
+    # Motion is off for those who asked for none.
+    assert page.evaluate("getComputedStyle(document.querySelector('.toast')).transition") in (
+        "none",
+        "none 0s ease 0s",
+        "none 0s",
+    )
+
+
+def test_planes_are_reached_by_keys(open_page: Any) -> None:
+    """3D: Page down goes a plane on; a strip shows the planes."""
+    page = open_page(f"#/layer?{SETTINGS['video']}&neuron=0,0,0")
+    ready(page)
+    page.locator("svg.picture").focus()
+    page.keyboard.press("PageDown")
+    assert (
+        page.locator(".says")
+        .inner_text()
+        .startswith("Neuron (1, 0, 0) sees planes 2 to 4, rows 0 to 1, columns 0 to 2.")
+    )
+    assert page.locator(".picture .neuron").count() == 2

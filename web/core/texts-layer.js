@@ -120,7 +120,7 @@ export const layerTexts = {
   'layer.picture.legend.ignored': 'never seen',
   'layer.picture.neuron': 'Neuron ({place}) sees {seen}.',
   'layer.picture.nothing': 'nothing but padding',
-  'layer.picture.beyond': 'Of its window, {parts} lie in the padding.',
+  'layer.picture.beyond': 'Its window reaches {parts} into the padding.',
   'layer.picture.first': 'first {one} of the window: i × s − p = {i} × {s} − {p} = {first}',
   'layer.picture.table': 'The picture as a table',
   'layer.picture.axis': 'Axis',
