@@ -45,6 +45,8 @@ class CpuRules(Rules):
         self.updates: list[tuple[Value, Node]] = []
         self.donated: list[tuple[Size, Node, Node]] = []
         self.copies: dict[Value, Value] = {}
+        self.waiting: list[tuple[Value, Value, str]] = []
+        """Gradients that are there until it is decided whether variables are updated."""
 
     def emit(
         self,
@@ -165,6 +167,22 @@ class CpuRules(Rules):
 
     def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
         """The variable and its slots are written in place."""
+        if lowering.job.decides:
+            self.waiting.append((variable, gradient, layer))
+        else:
+            self.write(lowering, variable, [gradient], layer)
+
+    def finish(self, lowering: Lowering) -> None:
+        """A conditional reads all gradients; its branch writes the variables."""
+        if self.waiting:
+            gradients = [gradient for _, gradient, _ in self.waiting]
+            scalar = TensorSpec((), "float", None)
+            decided = self.emit(lowering, "optimizer", Kind.CALL, "conditional", gradients, scalar)
+            for variable, gradient, layer in self.waiting:
+                self.write(lowering, variable, [gradient, decided], layer)
+
+    def write(self, lowering: Lowering, variable: Value, gradient: list[Value], layer: str) -> None:
+        """A variable and its slots."""
 
         def run(primitive: str, inputs: list[Value]) -> Value:
             return self.emit(
@@ -172,8 +190,8 @@ class CpuRules(Rules):
             )
 
         source = self.copies.get(variable, variable)
-        moved = run("moments", [gradient]) if lowering.slots[variable] else gradient
-        updated = run("update", [moved, source]).node
+        moved = [run("moments", gradient)] if lowering.slots[variable] else gradient
+        updated = run("update", [*moved, source]).node
         assert updated is not None
         self.updates.append((variable, updated))
         if source is not variable:

@@ -63,6 +63,8 @@ class GpuRules(Rules):
         """A variable's memory is free between two operations: (size, from, to)."""
         self.readers: dict[str, list[Op]] = {}
         self.channels_first = False
+        self.waiting: list[tuple[Value, Value, str]] = []
+        """Gradients that are there until it is decided whether variables are updated."""
 
     def prepare(self, lowering: Lowering) -> None:
         """Look at the whole network before it is lowered."""
@@ -164,16 +166,33 @@ class GpuRules(Rules):
 
     def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
         """One fusion for the variable and its slots, right after the gradient."""
+        if lowering.job.decides:
+            self.waiting.append((variable, gradient, layer))
+        else:
+            self.write(lowering, variable, [gradient], layer)
+
+    def finish(self, lowering: Lowering) -> None:
+        """A conditional reads all gradients; its branch writes the variables."""
+        if self.waiting:
+            gradients = [gradient for _, gradient, _ in self.waiting]
+            decided = Emitter(lowering, "optimizer").one(
+                "conditional", gradients, TensorSpec((), "float", None)
+            )
+            for variable, gradient, layer in self.waiting:
+                self.write(lowering, variable, [gradient, decided], layer)
+
+    def write(self, lowering: Lowering, variable: Value, gradient: list[Value], layer: str) -> None:
+        """A variable and its slots."""
         emit = Emitter(lowering, layer)
         width = lowering.job.variable_width
         transposed = self.kernels.get(variable)
         slots = lowering.slots[variable]
         if transposed is None:
-            self.updates.append(emit.run("update", [gradient], [], phase=UPDATE))
+            self.updates.append(emit.run("update", gradient, [], phase=UPDATE))
             return
         # A convolution's moments go through temporaries and are copied back in place.
         made = [Value(variable.spec, width, "optimizer") for _ in slots]
-        node = emit.run("update", [gradient, transposed], made, phase=UPDATE)
+        node = emit.run("update", [*gradient, transposed], made, phase=UPDATE)
         self.updates.append(node)
         for value in made:
             copied = emit.run("copy", [value], [], phase=UPDATE)
@@ -357,7 +376,8 @@ def conv_transpose(call: Call) -> None:
 
     Its kernel's gradient transposes both operands, the input with zeros in between for a stride.
     cuDNN crops both sides alike only: otherwise the output is whole and a fusion cuts it, and the
-    gradient is padded to that size, as it is and transposed, by one fusion.
+    gradient is padded to that size, as it is and transposed, by one fusion.  A ReLU's selection goes
+    into that fusion, and the mask by which it selects is made with the bias' gradient.
     """
     emit, known = emitter(call), rules(call)
     (spec, *_), (out,) = call.ins, call.outs
@@ -383,13 +403,18 @@ def conv_transpose(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
-        d = emit.store(dy, "dY")
         other = emit.value(wide)
         if odd:
-            padded = emit.value(wide)
-            emit.run("pad", [d], [padded, other])
-            d = padded
+            gated = dy.gated if isinstance(dy, Lazy) and dy.stored is None else None
+            if gated is not None and "bias" in call.w:
+                mask = emit.one("mask", reads(dy), out._replace(dtype="bool"))
+                sources = reads(gated, mask)
+            else:
+                sources = (emit.store(dy, "dY"),)
+            d = emit.value(wide)
+            emit.run("pad", sources, [d, other])
         else:
+            d = emit.store(dy, "dY")
             emit.run("transpose", [d], [other])
         kernel_gradient(call, [turned, other])
         bias_gradient(call, dy)
@@ -469,6 +494,7 @@ def activation(call: Call) -> None:
         shared = y.relu and y.spec.dims in known.shared_zeros
         zero = known.zero(emit, y.spec) if shared else None
         dx = emit.lazy(call.ins[0], dy, *before, zero)
+        dx.gated = dy
         from_pool = getattr(dy, "origin", "") == "spread"
         normalized = getattr(x, "normalized", "")
         if origin == "bn" and function == "relu6" and many:

@@ -22,8 +22,8 @@ class Lazy(Value):
     """
 
     __slots__ = (
-        "mask", "mask_after_norm", "masked", "normalized", "origin", "pieces", "relu", "sources",
-        "stored",
+        "gated", "mask", "mask_after_norm", "masked", "normalized", "origin", "pieces", "relu",
+        "sources", "stored",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class Lazy(Value):
         """The origin of what a normalization has normalized."""
         self.mask: Value | None = None
         """One byte for each element: where the ReLU let its input through."""
+        self.gated: Value | None = None
+        """What a ReLU's gradient lets through or not."""
         self.pieces: tuple[Value, ...] | None = None
         """What a concatenation is read from, whether it is stored or not."""
 
