@@ -55,6 +55,14 @@ class Job:
         return self.mode == TRAINING
 
     @property
+    def decides(self) -> bool:
+        """Whether Keras decides at each step if it updates, when all gradients have come.
+
+        It does where they are added up, and under a loss scale, which a step may have exceeded.
+        """
+        return self.training and (self.accumulate or self.dtype == "mixed_float16")
+
+    @property
     def width(self) -> int:
         """Bytes of an activation's element."""
         return DTYPES[self.dtype]

@@ -23,6 +23,9 @@ from convcalc.verify.request import Measurement, Request, loss_of
 #: Steps before the statistics are read: what is allocated once is allocated by then.
 WARM_UP = 2
 
+#: Steps whose gradients are added up where that is asked for.
+ACCUMULATED = 2
+
 
 def environment(request: Request) -> dict[str, str]:
     """The variables of the child process."""
@@ -139,10 +142,13 @@ def optimizer_of(keras: Any, request: Request) -> Any:
         raise UsageError("training needs an optimizer: --optimizer sgd, momentum, adam, ...")
     # By the class, since `optimizers.get` does not know all of them.
     classes = {name.lower(): name for name in dir(keras.optimizers)}
+    settings: dict[str, Any] = {"use_ema": True} if request.ema else {}
+    if request.accumulate:
+        settings["gradient_accumulation_steps"] = ACCUMULATED
     if request.optimizer == "momentum":
-        found = keras.optimizers.SGD(momentum=0.9)
+        found = keras.optimizers.SGD(momentum=0.9, **settings)
     else:
-        found = getattr(keras.optimizers, classes[request.optimizer])()
+        found = getattr(keras.optimizers, classes[request.optimizer])(**settings)
     scaled = request.dtype == "mixed_float16"
     return keras.optimizers.LossScaleOptimizer(found) if scaled else found
 

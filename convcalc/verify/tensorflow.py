@@ -15,7 +15,7 @@ from typing import Any
 
 from convcalc.errors import MissingExtra, UsageError
 from convcalc.memory.job import CROSS_ENTROPY, NONE, SQUARED_ERROR
-from convcalc.verify.jax import optimizer_of
+from convcalc.verify.jax import ACCUMULATED, optimizer_of
 from convcalc.verify.request import Measurement, Request, loss_of, median
 
 MIB = 2**20
@@ -191,7 +191,16 @@ def step_of(
         loss=[names[loss] for loss in losses],
         jit_compile=request.jit,
     )
-    return lambda: model.train_on_batch(x, y)
+    if not request.accumulate:
+        return lambda: model.train_on_batch(x, y)
+
+    def several() -> Any:
+        """Steps that end with the one that updates."""
+        for _ in range(ACCUMULATED):
+            output = model.train_on_batch(x, y)
+        return output
+
+    return several
 
 
 def count_flops(tf: Any, model: Any, inputs: list[Any]) -> int:  # pragma: no cover

@@ -222,6 +222,7 @@ class Work:
         self.model.train(self.training)
         self.targets: list[Any] = []
         self.optimizer: Any = None
+        self.average: Any = None
         self.last: Any = None
 
     def dry_run(self) -> tuple[list[tuple[int, ...]], int | None]:
@@ -263,6 +264,12 @@ class Work:
                 self.targets.append(zeros(classes, dtype=torch.int64, device=self.device))
             else:
                 self.targets.append(zeros(shape, dtype=self.dtype, device=self.device))
+        if self.request.accumulate:
+            self.gradients()
+        if self.request.ema:
+            averaged = torch.optim.swa_utils
+            decay = averaged.get_ema_multi_avg_fn(0.99)
+            self.average = averaged.AveragedModel(self.model, multi_avg_fn=decay)
         self.optimizer = make_optimizer(
             torch, self.request.optimizer, self.model.parameters(), self.foreach
         )
@@ -288,7 +295,17 @@ class Work:
             self.last = self.criterion(self.model(*self.inputs))
         self.last.backward()
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         self.optimizer.zero_grad(set_to_none=True)
+        if self.request.accumulate:
+            self.gradients()
+
+    def gradients(self) -> None:
+        """What steps before have left, to which this one's gradients are added."""
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = self.torch.zeros_like(parameter)
 
     def criterion(self, outputs: Any) -> Any:
         """The sum of the outputs' losses."""

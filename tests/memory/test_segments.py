@@ -176,3 +176,24 @@ def test_the_tracker_sees_the_same_peak(name: str, remat: str, device: str, dtyp
     else:
         # Under autocast a few copies of biases live longer or shorter than predicted.
         assert found == pytest.approx(seen, rel=0.002)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_gradients_that_rest_are_added_to(optimizer: str) -> None:
+    pytest.importorskip("torch")
+    from convcalc.readers.spec import write_spec
+    from convcalc.verify.request import Request
+    from convcalc.verify.torch import track
+
+    for name in ("chain", "dropout and shapes"):
+        request = Request(
+            write_spec(TRACKED[name]),
+            framework="torch",
+            method="memtracker",
+            device="gpu",
+            batch=4,
+            optimizer=optimizer,
+            accumulate=True,
+        )
+        job = Job("training", "float32", optimizer, accumulate=True)
+        assert make(TRACKED[name], job).allocate(4) == track(request).peak_bytes

@@ -35,6 +35,8 @@ class EagerLowering(Lowering):
         self.strided: dict[str, bool] = {}
         """Tensors whose memory is not in the order of their axes: a reshape would copy them."""
         self.grads: dict[Value, Value] = {}
+        self.resting_grads: dict[Value, Value] = {}
+        """The gradients that steps before have left, where they are added up."""
         self.copies: dict[Value, Value] = {}
         """Under mixed precision, the variables' copies in 16 bits."""
         self.root: Value | None = None
@@ -106,6 +108,10 @@ class EagerLowering(Lowering):
                 resting.append(Value(COUNTER, width, "weights", name, op.layer))
         if not self.job.training:
             return
+        if self.job.accumulate:
+            for variable, slots in self.slots.items():
+                self.resting_grads[variable] = slots[-1]
+                slots[-1].kind = "gradients"
         for name, label in list(self.labels.items()):
             if self.losses[name] == CROSS_ENTROPY:
                 spec = self.classes(name)
@@ -170,9 +176,13 @@ class EagerLowering(Lowering):
         """Uses of one variable are summed before its gradient is stored."""
         variable = call.variable(name) if isinstance(call, EagerCall) else call.w[name]
         before = self.grads.get(variable)
-        if before is not None:
+        if before is not None and variable not in self.resting_grads:
             spec = variable.spec
             total = Value(spec, self.job.variable_width, "gradients", before.name, before.layer)
             self.program.add("add", [before, gradient], [total], layer=call.layer, phase=self.phase)
             gradient = total
+        rests = self.resting_grads.get(variable)
+        if rests is not None:
+            self.program.add("add_", [rests, gradient], [], layer=call.layer, phase=self.phase)
+            gradient = rests
         self.grads[variable] = gradient

@@ -77,7 +77,6 @@ def packed(buffers: Sequence[Interval]) -> int:
         lambda b: (-b.size, b.start),
         lambda b: (-b.size, -b.start),
         lambda b: (-b.size, b.start - b.end),
-        lambda b: (b.start - b.end, -b.size),
     ):
         height = best_fit(sorted(large, key=order))
         best = min(best, height) if best else height
