@@ -227,6 +227,39 @@ def book_against_runs() -> str:
     return table(head, rows, (1, 2, 3, 4, 5, 6, 7, 8))
 
 
+def formula_rows() -> dict[str, list[list[str]]]:
+    """The rows of benchmarks/memory/formulas.md by what was measured."""
+    text = (ROOT / "benchmarks" / "memory" / "formulas.md").read_text(encoding="utf-8")
+    found: dict[str, list[list[str]]] = {}
+    for title, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE):
+        rows = [line.strip("| ").split(" | ") for line in body.splitlines() if line.startswith("|")]
+        found[title] = rows[2:]
+    return found
+
+
+def rule_errors() -> str:
+    """What the book's rule is off by, for each framework and mode."""
+    rows = [
+        [title, *row[1:]]
+        for title, formulas in formula_rows().items()
+        for row in formulas
+        if row[0] == "the book's rule" and not title.startswith("jax")
+    ]
+    return table(["runs", "median error", "range", "too low"], rows, (1, 2, 3))
+
+
+def formula_errors() -> str:
+    """The median error of each formula with TensorFlow's graph executor."""
+    found = {
+        mode: {row[0]: row[1] for row in rows}
+        for title, rows in formula_rows().items()
+        for mode in ("inference", "training")
+        if title.startswith(f"TensorFlow, graph executor, cpu, {mode} (")
+    }
+    rows = [[name, found["inference"][name], found["training"][name]] for name in found["training"]]
+    return table(["rule", "inference, median error", "training, median error"], rows, (1, 2))
+
+
 def megabytes(value: int) -> str:
     """Bytes for people."""
     from convcalc.settings import format_bytes
@@ -250,4 +283,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "conventions": convention_table,
     "book": book_against_runs,
     "accuracy": accuracy,
+    "rule-errors": rule_errors,
+    "formula-errors": formula_errors,
 }
