@@ -145,7 +145,10 @@ def marks(profile: MemoryProfile, places: Sequence[range], x: Any, y: Any) -> It
         if first is not None:
             place = next(i for i, found in enumerate(places) if first in found)
             yield Line((x(place), TOP), (x(place), bottom), "#888888")
-            yield Text((x(place) + 4, TOP + 12), phase, size=12)
+            # Near the right edge the word would be cut off: it stands before its line there.
+            late = x(place) > WIDTH - RIGHT - 60
+            at = (x(place) + (-4 if late else 4), TOP + 12)
+            yield Text(at, phase, "end" if late else "start", 12)
     place = next(i for i, found in enumerate(places) if profile.peak_step in found)
     yield Line((x(place), TOP - 6), (x(place), bottom), "#d00000")
     side = "end" if place > len(places) / 2 else "start"
