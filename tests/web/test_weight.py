@@ -25,15 +25,15 @@ def visit(browser: Any, address: str) -> dict[str, Any]:
     page = context.new_page()
     # The process that draws has to be there for its events to be in the trace.
     page.goto(f"{address}livez")
-    sizes: list[int] = []
-    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    finished: list[Any] = []
+    page.on("requestfinished", finished.append)
     kinds = ["devtools.timeline", "loading", "toplevel", "blink.user_timing"]
     browser.start_tracing(page=page, categories=kinds)
     page.goto(address)
     page.wait_for_selector(".results[aria-busy=false]:not(.stale)")
     answer = page.evaluate("performance.now()")
     page.wait_for_timeout(300)
-    requests, weight = len(sizes), sum(sizes)
+    sizes = [request.sizes()["responseBodySize"] for request in list(finished)]
     events = json.loads(browser.stop_tracing())["traceEvents"]
     typed, drawn = page.evaluate(
         """async () => {
@@ -72,8 +72,8 @@ def visit(browser: Any, address: str) -> dict[str, Any]:
     ]
     shifts = [event["args"]["data"]["score"] for event in events if event["name"] == "LayoutShift"]
     return {
-        "requests": requests,
-        "bytes": weight,
+        "requests": len(sizes),
+        "bytes": sum(sizes),
         **{name.split("::")[0]: (found[-1]["ts"] - start) / 1000 for name, found in named.items()},
         "numbers": answer,
         "typed": typed,
