@@ -26,7 +26,7 @@ def visit(browser: Any, address: str) -> dict[str, Any]:
     # The process that draws has to be there for its events to be in the trace.
     page.goto(f"{address}livez")
     finished: list[Any] = []
-    page.on("requestfinished", finished.append)
+    page.on("requestfinished", lambda request: finished.append(request))
     kinds = ["devtools.timeline", "loading", "toplevel", "blink.user_timing"]
     browser.start_tracing(page=page, categories=kinds)
     page.goto(address)
