@@ -50,7 +50,7 @@ GENERATED = re.compile(
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 NUMBER = re.compile(r"^[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 REQUEST = re.compile(r'"request_id": "[0-9a-f]+"')
-INTERVAL = re.compile(r"\d[\d.]* [kMGT]?B\s+to\s+\d[\d.]*\s+[kMGT]?B")
+INTERVAL = re.compile(r"\d[\d.]*\s+[kMGT]?B\s+to\s+\d[\d.]*\s+[kMGT]?B")
 
 
 def pages() -> list[Path]:
