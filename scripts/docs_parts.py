@@ -6,8 +6,10 @@ import ast
 import inspect
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +56,19 @@ def command_help() -> str:
 
 def signature(function: Callable[..., Any]) -> str:
     """A function's signature, one parameter a line if it is long."""
-    text = f"{function.__name__}{inspect.signature(function)}"
-    if len(text) <= 88:
+    text = f"{function.__name__}{inspect.signature(function)}".replace("'", "")
+    if len(text) <= 100:
         return text
-    parameters = ",\n".join(f"    {p}" for p in inspect.signature(function).parameters.values())
+    lines: list[str] = []
+    starred = False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            lines.append("*")
+            starred = True
+        lines.append(str(parameter))
     returns = inspect.signature(function).return_annotation
-    starred = re.sub(r"(?m)^    (\w+: .*|\w+=.*|\w+)$", r"    \1", parameters)
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            starred = re.sub(rf"(?m)^    {name}\b", f"    *,\n    {name}", starred, count=1)
-            break
-    return f"{function.__name__}(\n{starred},\n) -> {returns}"
+    inside = "".join(f"    {line},\n" for line in lines)
+    return f"{function.__name__}(\n{inside}) -> {returns}".replace("'", "")
 
 
 def public_names() -> str:
@@ -274,7 +278,20 @@ def accuracy() -> str:
     return str(found)
 
 
+def recorded(module: str) -> Callable[[], str]:
+    """The table that a benchmark makes of its records."""
+
+    def made() -> str:
+        sys.path.insert(0, str(ROOT))
+        return str(import_module(f"benchmarks.{module}").table())
+
+    return made
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "fit-runs": recorded("planning"),
+    "remedies": recorded("remedies"),
+    "attacks": recorded("service_attacks"),
     "commands": command_help,
     "python": public_names,
     "errors": error_names,
