@@ -119,7 +119,7 @@ async function route() {
     /** @type {ViewModule} */
     let module;
     try {
-      module = await load();
+      [module] = await Promise.all([load(), styled(name)]);
     } catch (error) {
       if (mine === turn) replace(main, h('p', { class: 'problem', role: 'alert' }, t('view.failed')));
       throw error;
@@ -130,6 +130,20 @@ async function route() {
     mounted = { name, view: module.mount(main, contextOf(name)) };
   }
   mounted.view.show(target.state);
+}
+
+/**
+ * Until a view's style sheet is there; a page that has to do without it is better than none.
+ * @param {string} name
+ * @returns {Promise<void>}
+ */
+function styled(name) {
+  const href = `style/${name}.css`;
+  if (document.querySelector(`link[href="${href}"]`)) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => resolve();
+    document.head.append(h('link', { rel: 'stylesheet', href, onload: done, onerror: done }));
+  });
 }
 
 /** @param {string | null} wanted */
