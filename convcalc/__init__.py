@@ -42,7 +42,7 @@ __all__ = [
 def analyze(network: Any, *, input: Input = None, **settings: Any) -> Report:
     """What a network costs; `network` is anything that `load` takes.
 
-    Settings: batch, dtype, optimizer, engine, device, convention; see
+    Settings: batch, dtype, optimizer, remat, engine, device, convention; see
     `convcalc.analysis.costs.analyze`.
 
     Raises:
@@ -106,8 +106,8 @@ def devices(file: str | None = None) -> dict[str, Device]:
 def fit(network: Any, *, input: Input = None, **settings: Any) -> FitReport:
     """The largest batch, or the largest input, that fits; `network` is anything that `load` takes.
 
-    Settings: memory, device, devices_file, mode, engine, dtype, optimizer, largest, batch, step;
-    see `convcalc.planning.fit.fit`.
+    Settings: memory, device, devices_file, mode, engine, dtype, optimizer, remat, largest, batch,
+    step; see `convcalc.planning.fit.fit`.
 
     Raises:
         ConvcalcError: the network cannot be read, or a setting makes no sense.
@@ -143,8 +143,8 @@ def sweep(network: Any, **axes: Any) -> Sweep:
     """A table of what many configurations of a network cost, computed where it is looked at.
 
     Axes, each a value or a list: batch, input, dtype, optimizer, engine, width, and
-    fields={"layer.attribute": values}; where="macs < 1e9 and training_peak < 8GiB" filters, and
-    device is gpu or cpu.  See `convcalc.planning.sweep`.
+    fields={"layer.attribute": values}; where="macs < 1e9 and training_peak < 8GiB" filters, device
+    is gpu or cpu, and exact=True replays the allocator for each row.  See `convcalc.planning.sweep`.
 
     Raises:
         ConvcalcError: the network cannot be read, or an axis or the filter makes no sense.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 import convcalc
 from convcalc import report
@@ -62,3 +66,26 @@ def test_every_operator_and_convention() -> None:
 def test_every_remedy_and_every_finding() -> None:
     assert {kind.name for kind in KINDS} <= words("planning.md")
     assert {rule.__name__.replace("_", "-") for rule in RULES} <= words("planning.md")
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("analyze", "analysis.costs"),
+        ("advise", "planning.advise"),
+        ("fit", "planning.fit"),
+        ("sweep", "planning.sweep"),
+    ],
+)
+def test_every_keyword_of_a_function(name: str, module: str) -> None:
+    """`**settings` are named in the docstring, which the page shows."""
+    run = getattr(importlib.import_module(f"convcalc.{module}"), name)
+    keywords = [
+        each.name
+        for each in inspect.signature(run).parameters.values()
+        if each.kind is each.KEYWORD_ONLY
+    ]
+    assert len(keywords) > 5
+    text = getattr(convcalc, name).__doc__
+    for keyword in keywords:
+        assert re.search(rf"\b{keyword}\b", text), keyword
