@@ -234,6 +234,26 @@ def test_the_arrow_keys_count_in_fields(open_page: Any) -> None:
     assert page.get_by_label("Stride", exact=True).input_value() == "1"
 
 
+def test_examples_are_reached_by_keys(open_page: Any) -> None:
+    """Down, down, down: one example after the other, each without a mistake."""
+    page = open_page()
+    ready(page)
+    examples = page.get_by_label("Examples", exact=True)
+    assert examples.input_value() == "book"
+    seen = []
+    for _ in range(9):
+        examples.focus()
+        with page.expect_response("**/v1/conv") as waited:
+            page.keyboard.press("ArrowDown")
+        assert waited.value.ok
+        ready(page)
+        seen.append(examples.input_value())
+    assert seen[0] == "small"
+    assert len(set(seen)) == 9
+    page.get_by_label("Filters", exact=True).fill("3")
+    assert examples.input_value() == ""
+
+
 def test_dimensions_padding_and_kinds(open_page: Any) -> None:
     """From 2D to 1D and 3D; custom padding; depthwise, transposed."""
     page = open_page()

@@ -45,6 +45,7 @@ export function makeForm(changed) {
     if (state[key] === value) return;
     state = { ...state, [key]: value };
     delete state['neuron'];
+    example.value = exampleOf(state);
     changed(state, !typing || !entered);
     entered = typing;
   }
@@ -139,7 +140,6 @@ export function makeForm(changed) {
     if (!name) return;
     set(complete(EXAMPLES[name] ?? {}));
     changed(state, true);
-    example.value = '';
   });
 
   const toggles = /** @type {const} */ (['bias', 'depthwise', 'transposed']);
@@ -197,6 +197,7 @@ export function makeForm(changed) {
     for (const key of ['depthwise', 'transposed', 'bias']) {
       /** @type {HTMLInputElement} */ (places[key]?.control).checked = state[key] === 'true';
     }
+    example.value = exampleOf(state);
     if (['groups', 'batch', 'dtype', 'layout', ...toggles].some((key) => state[key] !== BOOK[key])) more.open = true;
     showPadding();
   }
@@ -222,6 +223,11 @@ export function makeForm(changed) {
 
   set(state);
   return { element, set, showErrors };
+}
+
+/** The example that this is, or ''. @param {LayerState} state */
+function exampleOf(state) {
+  return Object.keys(EXAMPLES).find((name) => Object.entries(complete(EXAMPLES[name] ?? {})).every(([key, value]) => state[key] === value)) ?? '';
 }
 
 /**
