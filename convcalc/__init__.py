@@ -144,7 +144,7 @@ def sweep(network: Any, **axes: Any) -> Sweep:
 
     Axes, each a value or a list: batch, input, dtype, optimizer, engine, width, and
     fields={"layer.attribute": values}; where="macs < 1e9 and training_peak < 8GiB" filters, device
-    is gpu or cpu, and exact=True replays the allocator for each row.  See `convcalc.planning.sweep`.
+    is gpu or cpu, and exact=True replays the allocator for each row; see `convcalc.planning.sweep`.
 
     Raises:
         ConvcalcError: the network cannot be read, or an axis or the filter makes no sense.

@@ -43,7 +43,7 @@ def command_help() -> str:
     """Every command with its help."""
     from convcalc.cli import app
 
-    parts = []
+    parts = [f"```text\n{textwrap.dedent(help_of([])).strip()}\n```\n"]
     for command in sorted(app.registered_commands, key=lambda each: each.name or ""):
         name = command.name or ""
         text = textwrap.dedent(help_of([name])).strip()
