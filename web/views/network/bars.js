@@ -7,7 +7,7 @@ import { t } from '../../core/texts.js';
 /** @typedef {import('./layers.js').Row} Row */
 /** @typedef {import('../../core/texts.js').Key} Key */
 
-const WIDTH = 960;
+const LEAST = 520;
 const LEFT = 84;
 const EACH = 84;
 const KINDS = /** @type {const} */ (['params', 'macs', 'bytes', 'peak']);
@@ -18,25 +18,29 @@ const KINDS = /** @type {const} */ (['params', 'macs', 'bytes', 'peak']);
 export function makeBars(actions) {
   const title = unique('bars');
   const svg = s('svg', {
-    viewBox: `0 0 ${WIDTH} ${EACH * KINDS.length + 8}`, class: 'bars', tabindex: '0', role: 'slider', 'aria-labelledby': title,
+    height: EACH * KINDS.length + 8, class: 'bars', tabindex: '0', role: 'slider', 'aria-labelledby': title,
     'aria-valuemin': '1', 'aria-valuemax': '1', 'aria-valuenow': '1',
   });
   const band = s('rect', { class: 'band', y: 0, height: EACH * KINDS.length + 4, display: 'none' });
   const hoverBand = s('rect', { class: 'band hover', y: 0, height: EACH * KINDS.length + 4, display: 'none' });
   const plot = s('g', null);
   svg.append(band, hoverBand, plot);
+  const chart = h('div', { class: 'scroll chart' }, svg);
   const said = h('p', { class: 'small bars-said' });
   /** @type {Row[]} */
   let rows = [];
   let at = 0;
+  let width = 960;
   /** @type {string | null} */
   let chosen = null;
 
-  const step = () => (WIDTH - LEFT) / Math.max(rows.length, 1);
+  const step = () => (width - LEFT) / Math.max(rows.length, 1);
   /** @param {Row} row */
   const words = (row) => `${row.name}: ${KINDS.map((kind) => `${t(/** @type {Key} */ (`network.column.${kind}`))} ${row[kind] === null ? '–' : kind === 'bytes' || kind === 'peak' ? bytes(row[kind] ?? 0) : short(row[kind] ?? 0)}`).join(', ')}`;
 
   function draw() {
+    width = Math.max(LEAST, chart.clientWidth || 960);
+    svg.setAttribute('viewBox', `0 0 ${width} ${EACH * KINDS.length + 8}`);
     const wide = step();
     const gap = wide > 4 ? 1 : 0;
     replace(plot, KINDS.flatMap((kind, number) => {
@@ -51,7 +55,7 @@ export function makeBars(actions) {
       }).join('');
       const largest = values.some((value) => value > 0) ? (kind === 'bytes' || kind === 'peak' ? bytes(most) : short(most)) : '0';
       return [
-        s('line', { class: 'grid', x1: LEFT, x2: WIDTH, y1: bottom, y2: bottom }),
+        s('line', { class: 'grid', x1: LEFT, x2: width, y1: bottom, y2: bottom }),
         s('path', { class: `bar bar-${kind}`, d }),
         s('text', { class: 'axis strong', x: 0, y: bottom - high + 10 }, t(/** @type {Key} */ (`network.bars.${kind}`))),
         s('text', { class: 'axis', x: 0, y: bottom - high + 27 }, t('network.bars.most', { most: largest })),
@@ -83,7 +87,7 @@ export function makeBars(actions) {
   /** @param {MouseEvent} event */
   function indexAt(event) {
     const box = svg.getBoundingClientRect();
-    return Math.floor((((event.clientX - box.left) / box.width) * WIDTH - LEFT) / step());
+    return Math.floor((((event.clientX - box.left) / box.width) * width - LEFT) / step());
   }
   svg.addEventListener('pointermove', (event) => moveTo(indexAt(event), true));
   svg.addEventListener('pointerleave', () => actions.mark(null, false));
@@ -100,8 +104,11 @@ export function makeBars(actions) {
     event.preventDefault();
     moveTo(to, true);
   });
+  const watch = new ResizeObserver(() => draw());
+  watch.observe(chart);
   return {
-    element: h('div', null, h('h3', { id: title, class: 'offscreen' }, t('network.bars')), h('div', { class: 'scroll chart' }, svg), said),
+    unmount: () => watch.disconnect(),
+    element: h('div', null, h('h3', { id: title, class: 'offscreen' }, t('network.bars')), chart, said),
     svg,
     /** @param {Row[]} next */
     update(next) {

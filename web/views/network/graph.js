@@ -277,6 +277,6 @@ export function family(type) {
   if (/dense|linear|matmul|attention|gemm|embedding|recurrent|lstm|gru/.test(low)) return 'dense';
   if (/pool|reduce/.test(low)) return 'pool';
   if (/norm|rescal/.test(low)) return 'norm';
-  if (/add|concat|multiply|merge|maximum|average$|subtract/.test(low)) return 'merge';
+  if (/^add|concat|multiply|merge|maximum|average$|subtract/.test(low)) return 'merge';
   return 'other';
 }

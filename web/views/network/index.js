@@ -372,6 +372,8 @@ export function mount(root, context) {
       turn += 1;
       request.cancel();
       resized.disconnect();
+      timeline.unmount();
+      bars.unmount();
     },
   };
 }

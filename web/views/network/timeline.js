@@ -19,9 +19,10 @@ import { t } from '../../core/texts.js';
 
 /** From the bottom up: what stays, and above it what comes and goes. */
 export const KINDS = ['weights', 'optimizer', 'inputs', 'gradients', 'activations', 'workspace'];
-const WIDTH = 960;
+/** In pixels; the width is that of the place, and no less than this. */
+const LEAST = 520;
 const HEIGHT = 320;
-const PLOT = { left: 68, right: 952, top: 22, bottom: 272 };
+const PLOT = { left: 68, end: 8, top: 22, bottom: 272 };
 const LISTED = 60;
 
 /** @param {string} kind */
@@ -43,9 +44,10 @@ function tick(most) {
 export function makeTimeline(actions) {
   const title = unique('timeline');
   const svg = s('svg', {
-    viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'timeline', tabindex: '0', role: 'slider', 'aria-labelledby': title,
+    height: HEIGHT, class: 'timeline', tabindex: '0', role: 'slider', 'aria-labelledby': title,
     'aria-orientation': 'horizontal', 'aria-valuemin': '0', 'aria-valuemax': '0', 'aria-valuenow': '0',
   });
+  const chart = h('div', { class: 'scroll chart' }, svg);
   const heading = h('h3', { id: title });
   const said = h('div', { class: 'timeline-said' });
   const legend = h('ul', { class: 'legend' });
@@ -58,6 +60,7 @@ export function makeTimeline(actions) {
   let profile = null;
   let book = 0;
   let at = 0;
+  let width = 960;
   /** @type {number[]} */
   let totals = [];
   let scale = 1;
@@ -70,12 +73,14 @@ export function makeTimeline(actions) {
   svg.append(highlight, plot, cursor, dot);
 
   /** @param {number} step */
-  const x = (step) => PLOT.left + ((PLOT.right - PLOT.left) * step) / Math.max(totals.length, 1);
+  const x = (step) => PLOT.left + (((width - PLOT.end) - PLOT.left) * step) / Math.max(totals.length, 1);
   /** @param {number} amount */
   const y = (amount) => PLOT.bottom - (PLOT.bottom - PLOT.top) * (amount / scale);
 
   function draw() {
     if (!profile) return;
+    width = Math.max(LEAST, chart.clientWidth || 960);
+    svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
     const { steps } = profile;
     const kinds = KINDS.filter((kind) => profile?.bytes[kind]?.some((each) => each > 0));
     const most = Math.max(...totals, book, 1);
@@ -83,7 +88,7 @@ export function makeTimeline(actions) {
     scale = Math.max(Math.ceil((most * 1.04) / unit) * unit, 1);
     const parts = [];
     for (let value = 0; value <= scale + 1; value += unit) {
-      parts.push(s('line', { class: 'grid', x1: PLOT.left, x2: PLOT.right, y1: y(value), y2: y(value) }));
+      parts.push(s('line', { class: 'grid', x1: PLOT.left, x2: (width - PLOT.end), y1: y(value), y2: y(value) }));
       parts.push(s('text', { class: 'axis', x: PLOT.left - 8, y: y(value) + 4, 'text-anchor': 'end' }, bytes(value)));
     }
     const floor = new Array(steps.length).fill(0);
@@ -102,13 +107,13 @@ export function makeTimeline(actions) {
     }
     parts.push(...phases(steps));
     if (book > 0) {
-      parts.push(s('line', { class: 'book', x1: PLOT.left, x2: PLOT.right, y1: y(book), y2: y(book) }));
+      parts.push(s('line', { class: 'book', x1: PLOT.left, x2: (width - PLOT.end), y1: y(book), y2: y(book) }));
       parts.push(label(PLOT.left + 6, y(book) - 6, t('network.timeline.book', { bytes: bytes(book) }), 'start', 'book-label'));
     }
     const peak = profile.peak_step;
     const px = (x(peak) + x(peak + 1)) / 2;
     parts.push(s('path', { class: 'peak', d: `M${px} ${y(totals[peak] ?? 0) - 3}l-6 -10h12z` }));
-    parts.push(label(px > WIDTH * 0.75 ? px - 10 : px + 10, Math.max(y(totals[peak] ?? 0) - 6, 13), t('network.timeline.peak', { bytes: bytes(totals[peak] ?? 0) }), px > WIDTH * 0.75 ? 'end' : 'start', 'peak-label'));
+    parts.push(label(px > width * 0.75 ? px - 10 : px + 10, Math.max(y(totals[peak] ?? 0) - 6, 13), t('network.timeline.peak', { bytes: bytes(totals[peak] ?? 0) }), px > width * 0.75 ? 'end' : 'start', 'peak-label'));
     replace(plot, ...parts);
     replace(legend, kinds.map((kind) => h('li', null, s('svg', { viewBox: '0 0 14 14', width: 14, height: 14, 'aria-hidden': 'true' }, s('rect', { class: `area kind-${kind}`, width: 14, height: 14, rx: 3 })),
       kindName(kind), ' ', h('span', { class: 'muted' }, bytes(profile?.bytes[kind]?.[peak] ?? 0)))));
@@ -197,8 +202,8 @@ export function makeTimeline(actions) {
   /** @param {PointerEvent | MouseEvent} event */
   function stepAt(event) {
     const box = svg.getBoundingClientRect();
-    const place = ((event.clientX - box.left) / box.width) * WIDTH;
-    return Math.floor(((place - PLOT.left) / (PLOT.right - PLOT.left)) * totals.length);
+    const place = ((event.clientX - box.left) / box.width) * width;
+    return Math.floor(((place - PLOT.left) / ((width - PLOT.end) - PLOT.left)) * totals.length);
   }
   svg.addEventListener('pointermove', (event) => moveTo(stepAt(event), true));
   svg.addEventListener('pointerleave', () => {
@@ -224,8 +229,11 @@ export function makeTimeline(actions) {
     moveTo(to, true);
   });
 
+  const watch = new ResizeObserver(() => draw());
+  watch.observe(chart);
   return {
-    element: h('div', { class: 'timeline-box' }, heading, h('div', { class: 'scroll chart' }, svg), legend, said, h('p', { class: 'muted small keys' }, t('network.timeline.keys')), table),
+    unmount: () => watch.disconnect(),
+    element: h('div', { class: 'timeline-box' }, heading, chart, legend, said, h('p', { class: 'muted small keys' }, t('network.timeline.keys')), table),
     svg,
     /** @param {Profile} found @param {number} figure the book's @param {string} text */
     update(found, figure, text) {
