@@ -3,6 +3,7 @@
     python -m benchmarks.memory.score                 # the table
     python -m benchmarks.memory.score --worst 10      # and the networks that are furthest off
     python -m benchmarks.memory.score --write         # also convcalc/memory/residuals.json
+    python -m benchmarks.memory.score --docs          # also the table of docs/memory.md
 
 Only networks marked `report` count for the published accuracy and for the intervals; those marked
 `tune` were looked at while an engine was written.
@@ -29,6 +30,8 @@ from convcalc.memory.predict import job_for, predict
 from convcalc.verify import records
 
 HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs" / "memory.md"
+MARKS = ("<!-- accuracy -->\n", "\n<!-- /accuracy -->")
 RESIDUALS = Path(convcalc.__file__).parent / "memory" / "residuals.json"
 
 #: A prediction that is lower than the measurement by more than this fails: it runs out of memory.
@@ -89,7 +92,8 @@ def scores(
         if (record["network"], size) not in loaded:
             loaded[record["network"], size] = load(record["network"], {"input": size})
         job = job_for(record["mode"], record["dtype"], record["optimizer"], device)
-        job = replace(job, threads=record.get("threads"))
+        more = {name: record[name] for name in records.EXTRA if name in record}
+        job = replace(job, threads=record.get("threads"), **more)
         try:
             made = predict(loaded[record["network"], size], engine, job, record["batch"])
         except (ModelError, ModuleNotFoundError) as error:
@@ -148,6 +152,26 @@ def table(found: Sequence[Score]) -> str:
     return "\n".join([HEAD, *(row(key, groups[key]) for key in sorted(groups))])
 
 
+def published(found: Iterable[Score]) -> str:
+    """The table of the documentation: networks that no engine was tuned on."""
+    return table([score for score in found if score.report])
+
+
+def between_marks(text: str) -> str:
+    """What stands between the marks of a page.
+
+    Raises:
+        ValueError: they are not there.
+    """
+    start, end = (text.index(mark) for mark in MARKS)
+    return text[start + len(MARKS[0]) : end]
+
+
+def with_table(text: str, new: str) -> str:
+    """A page with another table between its marks."""
+    return text.replace(between_marks(text).join(MARKS), new.join(MARKS))
+
+
 def residuals(found: Sequence[Score]) -> dict[str, Any]:
     """What `convcalc.memory.intervals` reads; threads and targets are taken together."""
     groups: dict[str, list[Score]] = defaultdict(list)
@@ -182,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worst", type=int, default=0, help="networks to list for each engine")
     parser.add_argument("--write", action="store_true", help="write residuals.json")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/memory.md")
     parser.add_argument("--only", default="", help="keys that start with this")
     asked = parser.parse_args()
     found = list(scores(all_records(), marked(), asked.only))
@@ -201,6 +226,11 @@ def main() -> None:
         text = json.dumps(residuals([score for score in found if score.report]), indent=1)
         RESIDUALS.write_text(text + "\n", "utf-8")
         print(f"wrote {RESIDUALS}")
+    if asked.docs:
+        if asked.only:
+            parser.error("--docs writes the whole table; leave out --only")
+        DOCS.write_text(with_table(DOCS.read_text("utf-8"), published(found)), "utf-8")
+        print(f"wrote {DOCS}")
 
 
 if __name__ == "__main__":
