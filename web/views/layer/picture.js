@@ -22,7 +22,7 @@ const LARGEST_CELL = 30;
 const GRID_FROM = 4;
 const HIGHEST = 430;
 const STRIP = 18;
-/** The least that the output's title takes. */
+/** The least that a map's title takes. */
 const TITLE = 190;
 
 /**
@@ -181,7 +181,8 @@ function layOut(axes, width) {
   /** @type {[number, number]} */
   const index = [rank === 1 ? -1 : first, rank === 1 ? 0 : first + 1];
   // A small picture stands in the middle of the paper.
-  const used = side * 3 + gap + strips + columns.input * ux + Math.max(columns.output * ux, TITLE);
+  const inputWidth = Math.max(columns.input * ux, TITLE - side);
+  const used = side * 3 + gap + strips + inputWidth + Math.max(columns.output * ux, TITLE);
   const left = side + strips / 2 + (below ? 0 : Math.max(0, (width - used) / 2));
   const top = head + 14;
   const planeRows = plane ? Math.max(plane.before + plane.input + plane.after, plane.cropBefore + plane.output + plane.cropAfter) : 0;
@@ -194,7 +195,7 @@ function layOut(axes, width) {
   const input = { x: left, y: top, ux, uy, axes: [down, across], index };
   const output = below
     ? { ...input, y: top + high.input + 40 + head }
-    : { ...input, x: left + columns.input * ux + side + gap + strips / 2 };
+    : { ...input, x: left + inputWidth + side + gap + strips / 2 };
   /** @type {{ input: Area[], output: Area[] }} */
   const areas = { input: [input], output: [output] };
   if (plane) {
