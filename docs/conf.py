@@ -28,11 +28,23 @@ pygments_dark_style = "github-dark"
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./((?:benchmarks|convcalc)/[^)]*(?:\.md|/))\)")
 
 
-def name_files(app: Sphinx, docname: str, source: list[str]) -> None:
-    """A link to a Markdown file beside docs/ works in the repository; here it becomes its path."""
+#: Marks of blocks that the tests do not compare to the letter (scripts/docs.py), and their words.
+MARKS = (
+    (
+        re.compile(r"^<!-- predicted -->$", re.M),
+        "*Predicted; tested within 10 %, intervals not:*\n",
+    ),
+    (re.compile(r"^<!-- not run: (.*) -->$", re.M), r"*Not run by the tests: \1.*" + "\n"),
+)
+
+
+def adapt(app: Sphinx, docname: str, source: list[str]) -> None:
+    """What works in the repository only: links to Markdown beside docs/, marks in comments."""
     source[0] = OUTSIDE.sub(r"\1 (`\2`)", source[0])
+    for mark, words in MARKS:
+        source[0] = mark.sub(words, source[0])
 
 
 def setup(app: Sphinx) -> None:
     """Register what is above."""
-    app.connect("source-read", name_files)
+    app.connect("source-read", adapt)
