@@ -102,6 +102,15 @@ class GpuRules(Rules):
             self.zeros[spec.dims] = emit.one("zeros", [], spec)
         return self.zeros[spec.dims]
 
+    def own_zeros(self, emit: Emitter, spec: TensorSpec) -> Value:
+        """Zeros to write into: one operation makes them and those that a ReLU reads."""
+        if spec.dims in self.zeros:
+            return emit.one("copy", [self.zeros[spec.dims]], spec, elementwise=True)
+        shared, own = emit.value(spec), emit.value(spec)
+        self.zeros[spec.dims] = shared
+        emit.run("zeros", [], [shared, own], elementwise=True)
+        return own
+
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value:
         """Softmax and cross-entropy in one; a squared error is recomputed where it is read."""
         emit = Emitter(lowering, "loss")
@@ -621,15 +630,14 @@ def max_pool(call: Call) -> None:
     alone = len(known.readers[call.op.inputs[0]]) == 1
     shares = call.training and spec.dims in known.shared_zeros and alone
     relu = isinstance(x, Lazy) and x.relu and x.stored is None
+    trained = call.training and call.needs(0)
+    # Zeros that a ReLU reads as well live from the forward pass on: the gradient has its own.
+    target = known.own_zeros(emit, spec) if shares and trained else None
     zeros = [known.zero(emit, spec)] if shares and relu else []
     made = emit.one("pool", [x, *zeros], call.outs[0])
     finish(call, emit.kept(call.outs[0], made, "pool"))
-    if not call.training or not call.needs(0):
+    if not trained:
         return
-    target = None
-    if shares:
-        # Zeros that a ReLU reads as well live from the forward pass on, and so must be copied.
-        target = emit.one("copy", [known.zero(emit, spec)], spec, elementwise=True)
     integers = call.outs[0]._replace(dtype="int32")
     indices = [emit.value(integers) for _ in call.outs[0].dims]
     dead = emit.value(call.outs[0])
