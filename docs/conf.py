@@ -32,7 +32,7 @@ OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./((?:benchmarks|convcalc)/[^)]*(?:\.md|
 MARKS = (
     (
         re.compile(r"^<!-- predicted -->$", re.M),
-        "*Predicted; tested within 10 %, intervals not:*\n",
+        "*Predicted (tested within 10 %):*\n",
     ),
     (re.compile(r"^<!-- not run: (.*) -->$", re.M), r"*Not run by the tests: \1.*" + "\n"),
 )
