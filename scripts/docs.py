@@ -426,7 +426,8 @@ def unparsed(line: str) -> str:
 
 def generators() -> dict[str, Callable[[], str]]:
     """What stands between `<!-- generated: NAME -->` and `<!-- /generated -->`."""
-    sys.path.insert(0, str(Path(__file__).parent))
+    if str(ROOT / "scripts") not in sys.path:
+        sys.path.insert(0, str(ROOT / "scripts"))
     import docs_parts
 
     return dict(docs_parts.PARTS)
