@@ -48,8 +48,8 @@ LABEL org.opencontainers.image.title="convcalc" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Docker waits ten seconds after SIGTERM; without a load balancer two are enough to turn requests away.
-ENV PATH=/opt/convcalc/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CONVCALC_DRAIN=2
+# Docker waits ten seconds after SIGTERM; without a load balancer one of them is enough.
+ENV PATH=/opt/convcalc/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CONVCALC_DRAIN=1
 WORKDIR /work
 USER 10001:10001
 EXPOSE 8000

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from collections.abc import Iterator
 from email.message import Message
@@ -36,6 +36,20 @@ def run(*command: str | Path, **variables: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def environment(python: Path, folder: Path) -> Path:
+    """The interpreter of a new, empty environment."""
+    run(python, "-m", "venv", "--without-pip", folder)
+    return folder / "bin/python"
+
+
+def pip(python: Path, *words: str | Path) -> None:
+    """Install with this environment's pip; byte code would take longer than all the rest."""
+    run(
+        sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile",
+        "--disable-pip-version-check", *words,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +126,8 @@ def interpreters() -> Iterator[Path]:
 
 @pytest.mark.parametrize("python", [*interpreters()], ids=lambda path: f"{path}")
 def test_a_clean_installation_works(built: dict[str, Path], python: Path, tmp_path: Path) -> None:
-    run(python, "-m", "venv", tmp_path / "env")
-    own = tmp_path / "env/bin/python"
-    run(own, "-m", "pip", "install", "--quiet", "--prefer-binary", built["wheel"])
+    own = environment(python, tmp_path / "env")
+    pip(own, "--only-binary", ":all:", built["wheel"])
     command = tmp_path / "env/bin/convcalc"
     assert run(command, "--version").strip() == convcalc.__version__
     text = run(command, "analyze", "resnet50", "--depth", "1", COLUMNS="80")
@@ -134,10 +147,7 @@ def test_both_archives_hold_the_same_package(
 ) -> None:
     """A wheel made of the sdist in a clean room has the files of the wheel."""
     target = tmp_path / archive
-    run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile",
-        "--target", target, built[archive],
-    )  # fmt: skip
+    pip(Path(sys.executable), "--no-deps", "--target", target, built[archive])
     with zipfile.ZipFile(built["wheel"]) as file:
         wanted = {name for name in file.namelist() if ".dist-info/" not in name}
     found = {
@@ -148,9 +158,8 @@ def test_both_archives_hold_the_same_package(
 
 def test_an_editable_installation_serves_the_page(tmp_path: Path) -> None:
     """The page is then beside the package, and changes as one edits."""
-    venv.create(tmp_path / "env", with_pip=True)
-    own = tmp_path / "env/bin/python"
-    run(own, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)
+    own = environment(Path(sys.executable), tmp_path / "env")
+    pip(own, "--no-deps", "--editable", ROOT)
     site = run(own, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     assert not (Path(site) / "convcalc" / "__init__.py").exists()
     # Packages come from the environment that runs this; the package from the editable one.
@@ -181,8 +190,6 @@ def test_completion_knows_commands_and_networks() -> None:
 
 
 def test_the_bill_of_materials_names_every_package_once() -> None:
-    import json
-
     found = json.loads(run(sys.executable, ROOT / "scripts/sbom.py"))
     assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
     assert found["metadata"]["component"]["purl"] == f"pkg:pypi/convcalc@{convcalc.__version__}"
