@@ -25,7 +25,6 @@ VIEWS = {
     "layer-valid": (f"#/layer?{SMALL}", 1100, 900, "light", ".picture-panel"),
     "layer-same": (f"#/layer?{UNEVEN}", 1100, 900, "dark", ".picture-panel"),
     "filters": ("#/filters?neuron=105,150", 1300, 860, "light", None),
-    "filters-dark": ("#/filters?kernel=horizontal&stride=2", 1300, 860, "dark", None),
 }
 
 
