@@ -25,8 +25,10 @@ MIB = 2**20
 
 #: (network, budget in MiB, optimizer), the quickest first.
 CASES = (
+    ("lenet5", 64, "adam"),
     ("lenet5", 256, "adam"),
     ("squeezenet", 256, "sgd"),
+    ("resnet18", 384, "adam"),
     ("resnet18", 768, "adam"),
     ("mobilenetv2", 512, "adam"),
     ("mobilenet", 384, "momentum"),
@@ -34,6 +36,7 @@ CASES = (
     ("efficientnetb0", 768, "adam"),
     ("densenet121", 768, "sgd"),
     ("googlenet", 512, "momentum"),
+    ("resnet50", 1024, "adam"),
     ("resnet50", 1536, "adam"),
     ("nasnetmobile", 768, "rmsprop"),
     ("vgg16", 3072, "momentum"),
@@ -108,6 +111,21 @@ def main() -> None:
             file.write(json.dumps(line) + "\n")
         right = line["safe_runs"] is not False and not line["beyond_runs"]
         print(f"{name}: {'right' if right else 'WRONG'} {line}", file=sys.stderr, flush=True)
+
+
+def table() -> str:
+    """What was found, in Markdown."""
+    rows = [
+        "| network | budget | optimizer | safe, likely, hopeful | safe | hopeful + 10 % |",
+        "|---|---:|---|---|---|---|",
+    ]
+    said = {None: "there is none", True: "runs", False: "does not run"}
+    for line in map(json.loads, FILE.read_text().splitlines()):
+        answers = ", ".join(f"{line[name]:,}" for name in ("safe", "likely", "hopeful"))
+        what = f"{line['network']} | {line['budget'] // MIB:,} MiB | {line['optimizer']}"
+        safe, beyond = said[line["safe_runs"]], said[line["beyond_runs"]]
+        rows.append(f"| {what} | {answers} | {safe} | {line['beyond']:,}: {beyond} |")
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

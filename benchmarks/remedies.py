@@ -105,8 +105,9 @@ def main() -> None:
             print(line, file=sys.stderr, flush=True)
 
 
-def table(lines: list[dict[str, int | str]]) -> str:
+def table() -> str:
     """Predicted and measured savings, as shares of what was needed before, in Markdown."""
+    lines = [json.loads(line) for line in FILE.read_text().splitlines()]
     before = {line["network"]: line for line in lines if not line["remedy"]}
     rows = ["| network | remedy | predicted saving | measured |", "|---|---|---:|---:|"]
     for line in lines:
@@ -115,9 +116,9 @@ def table(lines: list[dict[str, int | str]]) -> str:
             shares = [1 - int(line[key]) / int(base[key]) for key in ("predicted", "measured")]
             cells = " | ".join(f"{share:.0%}" for share in shares)
             rows.append(f"| {line['network']} | {line['remedy']} | {cells} |")
-    return "\n".join(rows)
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
     main()
-    print(table([json.loads(line) for line in FILE.read_text().splitlines()]))
+    print(table())

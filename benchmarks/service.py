@@ -1,25 +1,31 @@
-"""Speed of the service, as ratios to an empty FastAPI endpoint in the same run.
+"""Speed of the service, as ratios to an empty FastAPI endpoint in the same run; parts of a request.
 
-    python -m benchmarks.service
+    python -m benchmarks.service            # needs wrk (apt-get install wrk)
+    python -m benchmarks.service --parts
 
-Two processes of uvicorn take turns; the client is a third one, with a few connections of its own.
+Two processes of uvicorn take turns; wrk is the client, in a process of its own, with four
+connections.  Each new question about a layer differs in its sizes, filters, kernel, stride and
+padding from all before it.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import os
+import re
 import socket
 import statistics
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-from http.client import HTTPConnection
-from itertools import count
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-ROUNDS, SECONDS, CLIENTS = 5, 2.0, 4
+ROUNDS, SECONDS, CLIENTS = 7, 3, 4
 
 EMPTY = """
 import sys, uvicorn
@@ -31,6 +37,20 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 """
 SERVE = "from convcalc.cli import main; main()"
 LAYER = {"input": [150, 100, 3], "filters": 200, "kernel": 5, "padding": "same"}
+
+#: wrk's script: BODY is a Lua expression in n, which counts the requests of all rounds.
+SCRIPT = """
+local n = %d
+function request()
+  n = n + 1
+  return wrk.format("POST", "%s", {["content-type"] = "application/json"}, %s)
+end
+"""
+NEW_LAYER = """string.format(
+  '{"input": [%d, %d, 3], "filters": %d, "kernel": %d, "stride": %d, "padding": "%s"}',
+  32 + n % 997, 32 + n % 991, n % 4093 + 1, n % 7 + 1, n % 3 + 1,
+  n % 2 == 0 and "same" or "valid")"""
+NEW_BATCH = """string.format('{"network": "resnet50", "batch": %d}', n)"""
 
 
 def started(code: str, *arguments: str, **environment: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -51,64 +71,63 @@ def started(code: str, *arguments: str, **environment: str) -> tuple[subprocess.
     raise SystemExit("the server does not start")
 
 
-def load(port: int, path: str, bodies: Any) -> tuple[float, list[float]]:
-    """Requests a second over all connections, and each one's seconds."""
-    taken: list[float] = []
-    end = time.perf_counter() + SECONDS
-
-    def client() -> None:
-        connection = HTTPConnection("127.0.0.1", port)
-        while (start := time.perf_counter()) < end:
-            body = json.dumps(next(bodies))
-            connection.request("POST", path, body, {"content-type": "application/json"})
-            response = connection.getresponse()
-            response.read()
-            if response.status != 200:
-                raise SystemExit(f"{path}: {response.status}")
-            taken.append(time.perf_counter() - start)
-
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(taken) / SECONDS, taken
+def load(port: int, path: str, body: str, first: int, seconds: float) -> tuple[float, float]:
+    """Requests a second, and the 99th percentile in milliseconds."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(SCRIPT % (first, path, body))
+        script.flush()
+        command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds:.0f}", "--latency"]
+        command += ["-s", script.name, f"http://127.0.0.1:{port}"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise SystemExit(said)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    late = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    assert rate, said
+    assert late, said
+    return float(rate[1]), float(late[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[late[2]]
 
 
-def main() -> None:
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> float:
+    """What a process and its children have used so far."""
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return sum(map(processor_seconds, (pid, *map(int, listed.stdout.split()))))
+
+
+def rates() -> None:
+    """The table of rates."""
     empty, empty_port = started(EMPTY, "{port}")
     serve = ("serve", "--port", "{port}", "--processes", "1")
     service, port = started(SERVE, *serve, CONVCALC_ACCESS_LOG="false")
-    numbers = count(1)
-    same = iter(lambda: LAYER, None)
-    new = ({**LAYER, "filters": next(numbers)} for _ in count())
-    batches = ({"network": "resnet50", "batch": next(numbers)} for _ in count())
-    known = iter(lambda: {"network": "resnet50"}, None)
     cases = {
-        "`/v1/conv`, asked before": ("/v1/conv", same),
-        "`/v1/conv`, each one new": ("/v1/conv", Locked(new)),
-        "`/v1/analyze` of ResNet-50, asked before": ("/v1/analyze", known),
-        "`/v1/analyze` of ResNet-50, each batch new": ("/v1/analyze", Locked(batches)),
+        "one layer, each a new one": ("/v1/conv", NEW_LAYER),
+        "one layer, asked before": ("/v1/conv", f"'{json.dumps(LAYER)}'"),
+        "ResNet-50, each batch a new one": ("/v1/analyze", NEW_BATCH),
+        "ResNet-50, asked before": ("/v1/analyze", '\'{"network": "resnet50"}\''),
     }
-    print("| request | a second | of the empty endpoint's | median | p99 |")
+    print("| request | a second | a second of processor time | of the empty endpoint's | p99 |")
     print("|---|---:|---:|---:|---:|")
+    first = 0
     try:
-        nothing = iter(lambda: {}, None)
-        for title, (path, bodies) in cases.items():
-            load(port, path, bodies)
-            rates, ratios, taken = [], [], []
+        for title, (path, body) in cases.items():
+            load(port, path, body, 4 * 10**7, 1)
+            found = []
             for _ in range(ROUNDS):
-                base, _ = load(empty_port, "/", nothing)
-                rate, times = load(port, path, bodies)
-                rates.append(rate)
-                ratios.append(rate / base)
-                taken += times
-            taken.sort()
+                base, _ = load(empty_port, "/", "'{}'", 0, SECONDS)
+                before = family(service.pid)
+                rate, late = load(port, path, body, first, SECONDS)
+                used = family(service.pid) - before
+                found.append((rate, SECONDS * rate / used, rate / base, late))
+                first += 10**6
+            rate, each, ratio, late = map(statistics.median, zip(*found, strict=True))
             print(
-                f"| {title} | {statistics.median(rates):,.0f} | {statistics.median(ratios):.2f} | "
-                f"{1e3 * statistics.median(taken):.1f} ms | "
-                f"{1e3 * taken[len(taken) * 99 // 100]:.1f} ms |",
-                flush=True,
+                f"| {title} | {rate:,.0f} | {each:,.0f} | {ratio:.2f} | {late:.1f} ms |", flush=True
             )
     finally:
         for process in (empty, service):
@@ -116,15 +135,103 @@ def main() -> None:
             process.wait()
 
 
-class Locked:
-    """A generator that several threads share."""
+def least(call: Callable[[], object], count: int = 200, rounds: int = 60) -> float:
+    """Processor microseconds of one call, the least of some rounds."""
+    taken = []
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(count):
+            call()
+        taken.append((time.process_time() - start) / count)
+    return 1e6 * min(taken)
 
-    def __init__(self, of: Any) -> None:
-        self.of, self.lock = of, threading.Lock()
 
-    def __next__(self) -> Any:
-        with self.lock:
-            return next(self.of)
+def parts() -> None:
+    """Where the processor time of one new layer goes, inside the server process."""
+    from fastapi import FastAPI
+
+    from convcalc.analysis import costs
+    from convcalc.cli.conv import single
+    from convcalc.service import answers, jobs
+    from convcalc.service.app import create_app
+    from convcalc.service.pool import Reply
+    from convcalc.service.questions import ConvQuestion
+    from convcalc.service.settings import ServiceSettings
+
+    app: Any = create_app(ServiceSettings(access_log=False, processes=1, answers=0))
+    other = FastAPI()
+
+    @other.post("/")
+    async def nothing() -> dict[str, str]:
+        return {}
+
+    body = json.dumps(LAYER).encode()
+    question = ConvQuestion.model_validate(LAYER)
+    asked = {**question.__dict__, "form": "json", "exact": False}
+    window = {name: asked[name] for name in ("kernel", "stride", "padding", "dilation")}
+    arguments = ((150, 100, 3), 200, window, 1, False, False, True, False)
+    report = costs.analyze(single(*arguments))
+    reply = Reply(*jobs.conv(asked))
+
+    def request(app: Any, path: str, body: bytes) -> float:
+        headers = [(b"content-type", b"application/json"), (b"host", b"x"), (b"accept", b"*/*")]
+        headers.append((b"content-length", b"%d" % len(body)))
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Any) -> None:
+            assert message.get("status", 200) == 200
+
+        async def call() -> None:
+            scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode()}
+            scope |= {"headers": headers, "query_string": b"", "client": ("x", 1), "whole": True}
+            scope |= {"http_version": "1.1", "server": ("x", 80), "scheme": "http", "root_path": ""}
+            await app(scope, receive, send)
+
+        async def several() -> float:
+            taken = []
+            for _ in range(60):
+                start = time.process_time()
+                for _ in range(200):
+                    await call()
+                taken.append((time.process_time() - start) / 200)
+            return 1e6 * min(taken)
+
+        return asyncio.run(several())
+
+    build = least(lambda: single(*arguments))
+    analysis = least(lambda: costs.analyze(single(*arguments))) - build
+    whole = request(app, "/v1/conv", body)
+    conv = least(lambda: jobs.conv(asked))
+    value = json.loads(body)
+    rows = {
+        "JSON and validation": least(lambda: answers.from_json(body))
+        + least(lambda: ConvQuestion.__pydantic_validator__.validate_python(value)),
+        "the network of one layer: shapes, parameters": build,
+        "costs, receptive field, memory by the book": analysis,
+        "JSON of the report": least(lambda: jobs.as_json(report, False)),
+        "headers and ETag": least(lambda: answers.tagged(reply)),
+    }
+    rows["attributes, defaults, the rest of the answer"] = conv - sum(
+        rows[name] for name in list(rows)[1:4]
+    )
+    rows["routing, limits, metrics, request id, negotiation"] = whole - sum(rows.values())
+    print("| part of a request | µs |")
+    print("|---|---:|")
+    for name, taken in rows.items():
+        print(f"| {name} | {taken:.0f} |")
+    print(f"| together | {whole:.0f} |")
+    print(f"| the empty endpoint, the same way | {request(other, '/', b'{}'):.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", action="store_true", help="where a request's time goes")
+    if parser.parse_args().parts:
+        parts()
+    else:
+        rates()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from convcalc import __version__
 from convcalc.service import documentation, lifecycle, page, problems, routes, verify
-from convcalc.service.answers import Answers
+from convcalc.service.answers import Answers, QuestionRoute, Questions
 from convcalc.service.limits import Limits
 from convcalc.service.methods import Methods
 from convcalc.service.observe import Metrics, Observe
@@ -78,6 +78,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     # The last one added is the outermost.
     app.add_middleware(Methods, allowed=allowed)
+    asked = [route for route in app.router.routes if isinstance(route, QuestionRoute)]
+    app.add_middleware(Questions, routes=asked)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -139,9 +139,13 @@ def install(app: FastAPI) -> None:
         return error.response(request.scope.get("request_id"))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        problem = Problem("invalid", errors=[described(item) for item in error.errors()[:20]])
-        return problem.response(request.scope.get("request_id"))
+    async def unfit(request: Request, error: RequestValidationError) -> Response:
+        return invalid(error).response(request.scope.get("request_id"))
+
+
+def invalid(error: RequestValidationError) -> Problem:
+    """The problem of a request that does not fit its schema."""
+    return Problem("invalid", errors=[described(item) for item in error.errors()[:20]])
 
 
 def described(error: Mapping[str, Any]) -> dict[str, str]:

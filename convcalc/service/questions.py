@@ -259,7 +259,7 @@ class SweepQuestion(Question):
     )
     device: Device = "gpu"
     exact: bool = Field(False, description="Replay the allocator for each row.")
-    limit_rows: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    limit_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
 
 
 class FilterQuestion(Question):

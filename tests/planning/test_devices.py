@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_each_entry_says_where_it_is_from_and_can_be_believed(device: Device) ->
         assert rates["float16"] >= 2 * rates["float32"] * 0.99
     for engine in ("tensorflow", "tensorflow-xla", "torch", "jax"):
         assert 0 < devices.available(device, engine) <= device.usable_bytes
+
+
+@pytest.mark.parametrize("device", convcalc.devices().values(), ids=lambda device: device.name)
+def test_rates_are_two_operations_a_core_and_clock(device: Device) -> None:
+    found = re.search(r"(\d+) cores at (?:up to )?(\d+) MHz", device.source)
+    assert found or "cores" not in device.source
+    if found:
+        rate = 2 * int(found[1]) * int(found[2]) / 1e6
+        assert device.peak_tflops["float32"] == pytest.approx(rate, rel=0.01)
 
 
 def test_what_frameworks_leave() -> None:

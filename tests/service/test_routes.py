@@ -7,12 +7,14 @@ import csv
 import gzip
 import io
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from service_server import LAYER, Live, problem
+from service_server import LAYER, Live, problem, serving
 
 import convcalc
 from convcalc import zoo
@@ -203,6 +205,46 @@ def test_sweep(service: Live) -> None:
     assert len(service.post("/v1/sweep", json={**asked, "limit_rows": 3}).text.splitlines()) == 3
     best = service.post("/v1/sweep", json={**asked, "pareto": ["macs", "params"]}).text
     assert 0 < len(best.splitlines()) < len(rows)
+
+
+def test_rows_of_a_sweep_come_as_they_are_made(service: Live) -> None:
+    asked = {"network": "lenet5", "batch": "1:100000", "limit_rows": 10_000}
+    with service.stream("POST", "/v1/sweep", json=asked) as response:
+        assert response.headers["transfer-encoding"] == "chunked"
+        assert "etag" not in response.headers
+        parts = list(response.iter_raw())
+    assert len(parts) > 10
+    rows = [json.loads(line) for line in b"".join(parts).splitlines()]
+    assert [row["batch"] for row in rows] == list(range(1, 10_001))
+
+
+def test_a_sweep_that_nobody_reads_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(processes=1, deadline=3) as client:
+        body = json.dumps({"network": "lenet5", "batch": "1:1000000", "limit_rows": 100_000})
+        with socket.create_connection(("127.0.0.1", client.port)) as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            head = "POST /v1/sweep HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            slow.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+            time.sleep(5)
+            # The one computing process is free again, and the answer was cut off, not ended.
+            assert client.post("/v1/analyze", json={"network": "lenet5"}).status_code == 200
+            slow.settimeout(20)
+            received = b""
+            while part := slow.recv(2**20):
+                received += part
+        assert received.startswith(b"HTTP/1.1 200")
+        assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_sweep_that_breaks_off(service: Live) -> None:
+    asked = {"network": "resnet50", "batch": [*range(1, 1000), 2**31 - 1]}
+    with service.stream("POST", "/v1/sweep", json=asked) as response:
+        assert response.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            response.read()
+    # Nothing has been sent yet: it can still be said why.
+    asked["batch"] = [1, 2**31 - 1]
+    problem(service.post("/v1/sweep", json=asked), "inexact")
 
 
 @pytest.mark.parametrize(
