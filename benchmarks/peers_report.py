@@ -314,8 +314,8 @@ def page() -> str:
         "",
         *counts(found, "macs"),
         "",
-        "Why (our modules end in a call of `mean` where a user may write an average pool; most tools "
-        "do not count it):",
+        "Why (our modules end in a call of `mean` where a user may write an average pool; most "
+        "tools do not count it):",
         "",
         *reasons(found, networks),
         "",
