@@ -88,6 +88,10 @@ class Rules:
     def finish(self, lowering: Lowering) -> None:
         """All gradients are there."""
 
+    def narrowed(self, lowering: Lowering, value: Value) -> Value:
+        """An input of 32 bits as the first layer of a mixed policy reads it."""
+        return value
+
     def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
         """What a checkpointed stretch is made from the second time, its gradients having come."""
         return kept
@@ -224,6 +228,9 @@ class Lowering:
         """
         self.make_resting()
         self.find_wanted()
+        for name, spec in self.net.inputs.items():
+            if self.job.mixed and spec.dtype == "float":
+                self.values[name] = self.rules.narrowed(self, self.values[name])
         parts = stretches(self.net, self.job.remat if self.job.training else NONE)
         passed = [self.forward(part) for part in parts]
         outputs = list(dict.fromkeys(self.values[name] for name in self.net.outputs))
@@ -333,12 +340,17 @@ class Lowering:
                     ]
                     resting.extend(self.slots[value])
         for name, spec in self.net.inputs.items():
-            self.values[name] = Value(spec, job.width, "inputs", name, name)
+            # Under a mixed policy data come in float32, and labels stay so.
+            self.values[name] = Value(spec, job.variable_width, "inputs", name, name)
             resting.append(self.values[name])
         if job.training:
             for name in dict.fromkeys(self.net.outputs):
                 label = Value(
-                    self.net.tensors[name], job.width, "inputs", f"labels of {name}", "labels"
+                    self.net.tensors[name],
+                    job.variable_width,
+                    "inputs",
+                    f"labels of {name}",
+                    "labels",
                 )
                 self.labels[name] = label
                 resting.append(label)

@@ -375,3 +375,56 @@ def test_a_grouped_convolutions_scratch_is_what_xla_asked_for():
     found = timeline(network(*layers, size=(32, 32, 3)), batch=8)
     scratch = {b.size.at(8) for b in found.buffers if b.kind == "workspace"}
     assert {2097152, 3145728 + 55296, 2097152 + 802816} <= scratch
+
+
+# --- 16 bits --------------------------------------------------------------------------------------
+
+
+#: Peaks of the BFC allocator in bytes, one thread, batch 8 (TensorFlow 2.21, oneDNN off).
+SIXTEEN = [
+    ("plain", "float16", "inference", 3_137_792, 0.005),
+    ("plain", "mixed_float16", "inference", 3_144_704, 0.01),
+    ("plain", "mixed_bfloat16", "inference", 3_145_728, 0.01),
+    ("plain", "mixed_float16", "training", 33_457_152, 0.02),
+    ("plain", "mixed_bfloat16", "training", 33_754_624, 0.02),
+    ("plain", "float16", "training", 33_664_512, 0.05),
+    ("residual", "float16", "inference", 2_685_952, 0.01),
+    ("residual", "mixed_bfloat16", "inference", 3_177_216, 0.03),
+    ("residual", "mixed_bfloat16", "training", 43_024_128, 0.02),
+]
+
+
+def measured_in_16_bits(name: str) -> Network:
+    pair = [conv(16), {"activation": "relu"}]
+    end = {"dense": {"units": 10, "activation": "softmax"}}
+    if name == "plain":
+        stage = [*pair, *pair, {"max_pool": 2}]
+        dense = ["flatten", {"dense": 64}, {"activation": "relu"}]
+        return network(*stage, *stage, *stage, *dense, end, size=(64, 64, 3))
+    layers: list[object] = [{**conv(16), "name": "x"}]
+    for block in range(5):
+        x = "x" + "+" * block
+        layers += [
+            *({**conv(16), "name": f"{x}a", "from": x}, "batch_norm", {"activation": "relu"}),
+            *({**conv(16), "name": f"{x}c"}, {"batch_norm": {}, "name": f"{x}e"}),
+            {"add": {}, "name": f"{x}d", "from": [f"{x}e", x]},
+            {"activation": "relu", "name": f"{x}+"},
+        ]
+    return network(*layers, {"global_pool": "average"}, end, size=(48, 48, 3))
+
+
+@pytest.mark.parametrize(("name", "dtype", "mode", "peak", "tolerance"), SIXTEEN)
+def test_what_was_measured_in_16_bits(name, dtype, mode, peak, tolerance):
+    optimizer = "adam" if mode == "training" else "none"
+    made = make(measured_in_16_bits(name), Job(mode, dtype, optimizer, "cpu", threads=1), 8)
+    assert made.allocate(8) == pytest.approx(peak, rel=tolerance)
+
+
+def test_a_mixed_policys_data_come_in_32_bits():
+    net = network(conv(4, bias=False))
+    found = timeline(net, "inference", dtype="mixed_float16")
+    kernel, image = 3 * 3 * 4 * 4, 2 * 64 * 4
+    # Variables and input in 32 bits; the copies of both, and the output, in 16.
+    assert found.floor(2) == 4 * (kernel + image) + 2 * (kernel + image + image)
+    training = timeline(net, dtype="mixed_float16", optimizer="sgd")
+    assert training.breakdown(2)["inputs"] == 4 * 2 * image

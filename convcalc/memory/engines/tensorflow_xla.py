@@ -62,6 +62,10 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
         bfc.give(address)
     bfc.peak = bfc.used
     bfc.take(block)
+    if not job.training:
+        # What a program gives back is no part of its block of temporaries.
+        for name in dict.fromkeys(net.outputs):
+            bfc.take(rounded(net.tensors[name].bytes_at(batch, job.width)))
     # The executor's argument and result tables.
     return bfc.peak + 2 * ROUND
 

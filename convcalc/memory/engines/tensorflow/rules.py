@@ -60,6 +60,16 @@ class TensorFlow(Rules):
 
         ``Tile``, the gradient of the mean, reads shapes only: it runs before the forward pass.
         """
+        if lowering.job.mixed:
+            wide = self.emit(lowering, "Cast", [output], output.spec)
+            found = self.by_loss(lowering, name, wide)
+            narrow = Value(output.spec, lowering.job.width, "activations")
+            lowering.program.add("Cast", [found], [narrow], layer="loss", phase=lowering.phase)
+            return narrow
+        return self.by_loss(lowering, name, output)
+
+    def by_loss(self, lowering: Lowering, name: str, output: Value) -> Value:
+        """The gradient of a loss, as wide as labels are."""
         spec, labels = output.spec, lowering.labels[name]
         if lowering.losses[name] == CROSS_ENTROPY:
             found = self.emit(lowering, "SoftmaxCrossEntropy", [output, labels], spec, (0,))
@@ -80,9 +90,15 @@ class TensorFlow(Rules):
         inplace: Sequence[int] = (),
     ) -> Value:
         """An operation of the loss."""
-        made = Value(spec, lowering.job.width, "activations")
+        made = Value(spec, lowering.job.variable_width, "activations")
         phase = lowering.phase
         lowering.program.add(primitive, inputs, [made], layer="loss", phase=phase, inplace=inplace)
+        return made
+
+    def narrowed(self, lowering: Lowering, value: Value) -> Value:
+        """A cast, which all layers that read the input share."""
+        made = Value(value.spec, lowering.job.width, "activations", layer=value.layer)
+        lowering.program.add("Cast", [value], [made], layer=value.layer, phase=lowering.phase)
         return made
 
     def accumulate(self, lowering: Lowering, name: str, parts: Sequence[Value]) -> Value:
@@ -465,7 +481,12 @@ def batch_norm(call: Call) -> None:
     count = channels(call, spec.dims[axis_of(op.axis, len(spec.dims))])
     reads = [call.w[name] for name in call.w]
     if not call.training or not call.op.trainable:
-        y = call.emit("Mul", [x, *reads], spec, inplace=(0,))
+        if call.lowering.job.width == 2:
+            scaled_wide = Value(spec, 4, "activations")
+            call.node("Mul", [widened(call, x), *reads], [scaled_wide], inplace=(0,))
+            y = call.emit("Cast", [scaled_wide], spec)
+        else:
+            y = call.emit("Mul", [x, *reads], spec, inplace=(0,))
         call.result(y)
 
         @call.backward
@@ -474,7 +495,7 @@ def batch_norm(call: Call) -> None:
 
         return
     wide = x
-    if call.lowering.job.mixed:
+    if call.lowering.job.width == 2:
         wide = widened(call, x)
 
     def whole(

@@ -122,6 +122,10 @@ class CpuRules(Rules):
         assert total is not None
         return total
 
+    def narrowed(self, lowering: Lowering, value: Value) -> Value:
+        """A conversion, fused into what reads it."""
+        return self.emit(lowering, value.layer, Kind.ELEMENTWISE, "convert", [value], value.spec)
+
     def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
         """``tf.recompute_grad`` adds a number made from the gradient to what was kept.
 

@@ -135,6 +135,10 @@ class GpuRules(Rules):
             return rest[0]
         return emit.lazy(rest[0].spec, *rest)
 
+    def narrowed(self, lowering: Lowering, value: Value) -> Value:
+        """A conversion, stored where a library call reads it."""
+        return Emitter(lowering, value.layer).lazy(value.spec, value)
+
     def again(self, lowering: Lowering, kept: dict[str, Value]) -> dict[str, Value]:
         """What was kept and the gradients that have come are buffers, and pass a barrier."""
         self.padded.clear()
@@ -433,10 +437,13 @@ def conv_transpose(call: Call) -> None:
 
 @GpuRules.rule("dense")
 def dense(call: Call) -> None:
-    """A matrix product: no copies of the kernel."""
+    """A matrix product: no copies of the kernel, but in 16 bits under a mixed policy."""
     emit = emitter(call)
     x = emit.store(call.x[0])
-    made = emit.one("dot", [x, call.w["kernel"]], call.outs[0])
+    kernel = call.w["kernel"]
+    if call.lowering.job.mixed:
+        kernel = emit.one("convert", [kernel], kernel.spec, kind="weights")
+    made = emit.one("dot", [x, kernel], call.outs[0])
     finish(call, emit.kept(call.outs[0], made, "dot"))
 
     @call.backward
@@ -445,7 +452,7 @@ def dense(call: Call) -> None:
         kernel_gradient(call, [x, d])
         bias_gradient(call, dy)
         if call.needs(0):
-            dx = emit.one("dot", [d, call.w["kernel"]], call.ins[0])
+            dx = emit.one("dot", [d, kernel], call.ins[0])
             call.give(0, emit.kept(call.ins[0], dx))
 
 
