@@ -1,4 +1,4 @@
-"""Wheel and sdist, built once and installed into clean environments of each Python at hand."""
+"""The sdist, the wheel that is built from it, and clean installations by each Python at hand."""
 
 from __future__ import annotations
 
@@ -139,21 +139,6 @@ def test_a_clean_installation_works(built: dict[str, Path], python: Path, tmp_pa
     done = subprocess.run([command, "serve"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
     assert "convcalc[serve]" in done.stderr
-
-
-@pytest.mark.parametrize("archive", ["wheel", "sdist"])
-def test_both_archives_hold_the_same_package(
-    built: dict[str, Path], archive: str, tmp_path: Path
-) -> None:
-    """A wheel made of the sdist in a clean room has the files of the wheel."""
-    target = tmp_path / archive
-    pip(Path(sys.executable), "--no-deps", "--target", target, built[archive])
-    with zipfile.ZipFile(built["wheel"]) as file:
-        wanted = {name for name in file.namelist() if ".dist-info/" not in name}
-    found = {
-        str(path.relative_to(target)) for path in (target / "convcalc").rglob("*") if path.is_file()
-    }
-    assert found == wanted
 
 
 def test_an_editable_installation_serves_the_page(tmp_path: Path) -> None:
