@@ -14,6 +14,8 @@ docs: setup ; .venv/bin/sphinx-build -W --keep-going --quiet docs build/docs
 docs-refresh: setup ; .venv/bin/python scripts/docs.py
 # Needs buildah and debootstrap: builds the image, runs it and holds it to its promises.
 container: setup ; scripts/container.sh
+# Other tools beside ours; several gigabytes.
+peers: ; scripts/peers.sh
 
 # Needs uv. No registry address gets into the files. Extras stay on the pins: pip, which tells `coverage[toml]` from
 # `coverage`, would else refuse the lock as soon as a newer coverage is out.
