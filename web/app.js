@@ -25,6 +25,8 @@ const VIEWS = {
   fit: () => import('./views/fit/index.js'),
   filters: () => import('./views/filters/index.js'),
 };
+/** Style sheets of views that have not just their own. @type {Record<string, string[]>} */
+const SHEETS = { fit: ['network', 'fit'] };
 const FIRST = 'layer';
 const THEMES = /** @type {const} */ (['auto', 'light', 'dark']);
 
@@ -119,7 +121,7 @@ async function route() {
     /** @type {ViewModule} */
     let module;
     try {
-      [module] = await Promise.all([load(), styled(name)]);
+      [module] = await Promise.all([load(), ...(SHEETS[name] ?? [name]).map(styled)]);
     } catch (error) {
       if (mine === turn) replace(main, h('p', { class: 'problem', role: 'alert' }, t('view.failed')));
       throw error;
@@ -133,7 +135,7 @@ async function route() {
 }
 
 /**
- * Until a view's style sheet is there; a page that has to do without it is better than none.
+ * Until a style sheet is there; a page that has to do without it is better than none.
  * @param {string} name
  * @returns {Promise<void>}
  */

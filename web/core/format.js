@@ -2,6 +2,11 @@
 
 const DECIMAL = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB'];
 const BINARY = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+// Made once: making one takes longer than using it a hundred times.
+const ALL_DIGITS = new Intl.NumberFormat('en-US', { maximumFractionDigits: 6 });
+const WHOLE = new Intl.NumberFormat('en-US');
+const THREE = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 3 });
+const FOUR = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 4 });
 const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
 
 /**
@@ -9,7 +14,7 @@ const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
  * @param {number | bigint} number
  */
 export function count(number) {
-  return number.toLocaleString('en-US', { maximumFractionDigits: 6 });
+  return ALL_DIGITS.format(number);
 }
 
 /**
@@ -67,6 +72,6 @@ function scaled(number, base, units, after = '') {
     value /= base;
     step += 1;
   }
-  const text = value.toLocaleString('en-US', step ? { maximumSignificantDigits: Math.abs(value) >= 1000 ? 4 : 3 } : {});
+  const text = (step ? (Math.abs(value) >= 1000 ? FOUR : THREE) : WHOLE).format(value);
   return [text, units[step], after].filter(Boolean).join('\u00a0');
 }

@@ -112,6 +112,7 @@ export function mount(root, context) {
   const title = h('h2', null, t('network.layers'));
   const timelinePanel = h('section', { class: 'panel timeline-panel', 'aria-busy': 'true' }, h('div', { class: 'spread' }, h('h2', null, t('network.memory'), ' ', help(t('network.memory'), t('network.help.memory'))), toFit), memoryTrouble, timeline.element);
   const results = h('div', { class: 'stack network-results', 'aria-busy': 'true' },
+    h('section', { class: 'panel how' }, h('h2', { class: 'offscreen' }, t('network.how')), settings.element),
     h('section', { class: 'panel' }, trouble, totals),
     timelinePanel,
     h('section', { class: 'panel' }, h('div', { class: 'spread' }, title, take.copies), layers.tools, layers.element, h('p', { class: 'muted small keys' }, t('network.layers.keys'))),
@@ -121,7 +122,7 @@ export function mount(root, context) {
   replace(root,
     h('div', { class: 'intro' }, h('h1', null, t('network.title')), h('p', { class: 'muted' }, t('network.lead'))),
     h('div', { class: 'network' },
-      h('div', { class: 'stack side' }, start.element, h('section', { class: 'panel' }, h('h2', null, t('network.how')), settings.element), inspector.element),
+      h('div', { class: 'stack side' }, start.element, inspector.element),
       results));
 
   get('/v1/devices').then((found) => {
@@ -199,8 +200,6 @@ export function mount(root, context) {
     const mine = turn;
     settings.show(state);
     start.show(state['spec'] ? '' : state['zoo'] ?? USUAL_NETWORK);
-    const params = { ...settingsOf(), ...(state['spec'] ? { spec: state['spec'] } : { zoo: state['zoo'] ?? USUAL_NETWORK }) };
-    void encode('fit', params).then((fragment) => { toFit.href = fragment; });
     if (state['spec']) {
       try {
         spec = normal(state['spec']);
@@ -224,7 +223,7 @@ export function mount(root, context) {
     const names = new Set(layersOf(spec).map((layer) => layer.name));
     if (kept !== null && !names.has(kept)) kept = null;
     inspect();
-    render();
+    render(false);
     ask();
   }
 
@@ -270,27 +269,29 @@ export function mount(root, context) {
       const book = report.memory.textbook[`${profile.mode}_bytes`];
       timeline.update(profile, book, t(/** @type {Key} */ (`network.timeline.${profile.mode}`), { network: report.network, batch: count(Number(asked['batch'])), engine: t(/** @type {Key} */ (`network.engine.${profile.engine}`)) }));
     }
-    timelinePanel.classList.remove('stale');
-    timelinePanel.setAttribute('aria-busy', 'false');
     done();
   }, 60);
 
   function done() {
     render();
     inspect();
+    timelinePanel.classList.remove('stale');
+    timelinePanel.setAttribute('aria-busy', 'false');
     results.setAttribute('aria-busy', 'false');
+    const params = { ...settingsOf(), ...(state['spec'] ? { spec: state['spec'] } : { zoo: state['zoo'] ?? USUAL_NETWORK }) };
+    void encode('fit', params).then((fragment) => { toFit.href = fragment; });
   }
 
-  /** What is known of the layers onto the page; figures of the last answer stay while one types. */
-  function render() {
+  /** What is known of the layers onto the page; figures of the last answer stay while one types. @param {boolean} [answered] whether there is more than a change */
+  function render(answered = true) {
     if (!spec) return;
     trouble.hidden = !problem;
     if (problem) trouble.textContent = problem.layer === null ? problem.detail : t('network.wrong', { layer: problem.layer });
-    const answered = new Map((report?.layers ?? []).map((/** @type {any} */ layer) => [layer.name, layer]));
+    const known = new Map((report?.layers ?? []).map((/** @type {any} */ layer) => [layer.name, layer]));
     const peaks = new Map((profile?.layers ?? []).map((each) => [each.layer, each.bytes]));
     const list = layersOf(spec);
     const rows = list.map((layer, index) => {
-      const found = answered.get(layer.name);
+      const found = known.get(layer.name);
       const field = found?.receptive_field?.size;
       return {
         name: layer.name, type: layer.type, place: index + 1, block: blockOf(layer.name),
@@ -301,13 +302,12 @@ export function mount(root, context) {
       };
     });
     layers.update(rows);
-    bars.update(rows);
+    if (answered) bars.update(rows);
     const types = new Map(list.map((layer) => [layer.name, layer.type]));
     graph.update([...Object.keys(inputsOf(spec)), ...list.map((layer) => layer.name)], edgesOf(spec), (name) => ({ type: types.get(name) ?? '', wrong: problem?.layer === name }));
     title.textContent = t('network.layers.of', { network: spec.name ?? t('network.own') });
-    if (report) showTotals();
-    totals.classList.toggle('stale', problem !== null);
-    take.update();
+    if (report && answered) showTotals();
+    if (answered) take.update();
     paint();
   }
 

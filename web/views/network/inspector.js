@@ -9,6 +9,9 @@ import { attributesOf, inputsOf, kindOf, layersOf, OPERATORS, setAttribute, setI
  * @typedef {{ change: (spec: Spec, typing: boolean) => void, act: (what: 'up' | 'down' | 'duplicate' | 'remove' | 'add', kind?: string) => void }} Actions
  */
 
+/** What holds where nothing is given; a pool's stride is its kernel's size. */
+const DEFAULTS = /** @type {Record<string, string>} */ ({ stride: '1', padding: 'valid', dilation: '1', groups: '1', bias: 'true', multiplier: '1', axis: '-1' });
+
 /**
  * @param {Actions} actions
  */
@@ -36,10 +39,11 @@ export function makeInspector(actions) {
    * @param {string} label
    * @param {() => string} now
    * @param {(text: string) => void} changed
+   * @param {string} [placeholder]
    */
-  function field(label, now, changed) {
+  function field(label, now, changed, placeholder = '') {
     const id = unique('field');
-    const input = h('input', { id, type: 'text', autocomplete: 'off', spellcheck: 'false', value: now(), 'data-field': label });
+    const input = h('input', { id, type: 'text', autocomplete: 'off', spellcheck: 'false', value: now(), 'data-field': label, placeholder });
     input.addEventListener('focus', () => { typed = false; });
     input.addEventListener('input', () => {
       changed(input.value);
@@ -68,7 +72,8 @@ export function makeInspector(actions) {
       h('div', { class: 'field wide' }, select),
       Object.keys(attributesOf(spec.layers[index] ?? {})).map((attribute) => field(attribute,
         () => textOf(attributesOf(spec.layers[index] ?? {})[attribute]),
-        (text) => actions.change(setAttribute(spec, index, attribute, valueOf(text)), typed))),
+        (text) => actions.change(setAttribute(spec, index, attribute, valueOf(text)), typed),
+        attribute === 'stride' && /pool/.test(kind) ? '' : DEFAULTS[attribute])),
       field(t('network.reads'),
         () => [spec.layers[index]?.['from'] ?? []].flat().join(', '),
         (text) => actions.change(setSources(spec, index, text.split(',').map((each) => each.trim()).filter(Boolean)), typed)));

@@ -28,7 +28,7 @@ const SIZES = new Set(['bytes', 'peak']);
 export const UNITS = ['short', 'binary', 'exact'];
 /** The height of a row in pixels, as the style sheet has it. */
 const HEIGHT = 34;
-const MORE = 15;
+const MORE = 8;
 
 /**
  * A number as the switch wants it.

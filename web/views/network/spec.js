@@ -389,7 +389,7 @@ export function textOf(value) {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-const BLOCK = /^(.*?(?:block|stage|mixed|layer|cell|unit|fire|stack|inception|module)s?[_.-]?\d*[a-z]?\d*(?:[_.-](?:block[_.-]?)?\d+(?=[_.]))?)[_./]/i;
+const BLOCK = /^(.*?(?:block|stage|mixed|layer|cell|unit|fire|stack|inception|module)s?[_.-]?\d*[a-z]?\d*(?:[_.-]block[_.-]?\d+)?)[_./]/i;
 
 /**
  * The block that a layer belongs to by its name: conv2_block1 of conv2_block1_1_conv, layer1.0 of layer1.0.conv1.
