@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import convcalc
+from convcalc.memory import engines
 from convcalc.memory.engines import xla
 from convcalc.memory.engines.tensorflow.bfc import BFC
 from convcalc.memory.engines.tensorflow_xla import handed_out, place
@@ -317,11 +318,18 @@ def test_a_plan_serves_the_batches_of_its_power_of_two():
 def test_the_block_finds_a_hole_of_an_initializer_or_not():
     net = network({"dense": {"units": 32, "bias": False}}, size=(64,))
     job = Job("inference", optimizer="none")
-    kernel, x, tables = 64 * 32 * 4, 8 * 64 * 4, 512
+    kernel, x, y, tables = 64 * 32 * 4, 8 * 64 * 4, 8 * 32 * 4, 512
     # Three tensors of the kernel's size are made, two of them let go; three of the input's in that
     # hole, whose first two leave one of 4 KiB.
     for block, taken in ((4096, 4096), (3072, 4096), (2048, 2048), (2304, 4096), (16384, 16384)):
-        assert handed_out(net, job, 8, block) == kernel + x + taken + tables
+        assert handed_out(net, job, 8, block) == kernel + x + taken + y + tables
+
+
+def test_what_inference_gives_back_is_asked_for_beside_the_block():
+    """The book's layer, batch 8: TensorFlow's allocator said 97,977,344 bytes."""
+    net = network({"conv": {"filters": 200, "kernel": 5, "padding": "same"}}, size=(150, 100, 3))
+    job = Job("inference", optimizer="none", device="cpu")
+    assert abs(engines.plan(net, "tensorflow-xla", job, 8).allocate(8) / 97_977_344 - 1) < 0.01
 
 
 def test_only_what_is_drawn_leaves_holes():
