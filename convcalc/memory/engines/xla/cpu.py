@@ -23,6 +23,8 @@ EXPENSIVE = {
     *("sigmoid", "tanh", "softmax", "elu", "selu", "softplus", "exponential", "log_softmax"),
     *("hard_sigmoid", "mish", "celu", "log_sigmoid", "softsign"),
 }
+#: What is kept in 32 bits under 16: results of calls, and their operands turned.
+COMPUTED = (Kind.CALL, Kind.MOVE)
 #: Random numbers are drawn as four bytes for each element.
 RANDOM = "int32"
 
@@ -64,7 +66,10 @@ class CpuRules(Rules):
         key = (kind, primitive, spec, tuple(map(id, read)))
         if kind in FUSIBLE and key in self.same:
             return self.same[key]
-        made = Value(spec, low.job.width, "activations")
+        # A CPU has no arithmetic in 16 bits: what calls read and write is converted (measured on
+        # one network; at inference nothing else is left).
+        wide = low.job.width == 2 and (kind in COMPUTED or not low.job.training)
+        made = Value(spec, 4 if wide else low.job.width, "activations")
         if size is not None:
             made.size = size
         inplace = range(len(read)) if kind in (Kind.ELEMENTWISE, Kind.EXPENSIVE) else ()
