@@ -50,7 +50,7 @@ LABEL org.opencontainers.image.title="convcalc" \
       org.opencontainers.image.revision="${REVISION}"
 # Docker waits ten seconds after SIGTERM; without a load balancer one of them is enough.
 ENV PATH=/opt/convcalc/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 CONVCALC_DRAIN=1
-WORKDIR /work
+WORKDIR /data
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('CONVCALC_PORT', 8000)}/livez\", timeout=4)"]
