@@ -111,24 +111,25 @@ def rates() -> None:
         "ResNet-50, each batch a new one": ("/v1/analyze", NEW_BATCH),
         "ResNet-50, asked before": ("/v1/analyze", '\'{"network": "resnet50"}\''),
     }
-    print("| request | a second | a second of processor time | of the empty endpoint's | p99 |")
-    print("|---|---:|---:|---:|---:|")
+    print("| request | a second | of empty | a second of processor | of empty | p99 |")
+    print("|---|---:|---:|---:|---:|---:|")
     first = 0
     try:
         for title, (path, body) in cases.items():
             load(port, path, body, 4 * 10**7, 1)
             found = []
             for _ in range(ROUNDS):
+                before = family(empty.pid)
                 base, _ = load(empty_port, "/", "'{}'", 0, SECONDS)
+                base_each = SECONDS * base / (family(empty.pid) - before)
                 before = family(service.pid)
                 rate, late = load(port, path, body, first, SECONDS)
-                used = family(service.pid) - before
-                found.append((rate, SECONDS * rate / used, rate / base, late))
+                each = SECONDS * rate / (family(service.pid) - before)
+                found.append((rate, rate / base, each, each / base_each, late))
                 first += 10**6
-            rate, each, ratio, late = map(statistics.median, zip(*found, strict=True))
-            print(
-                f"| {title} | {rate:,.0f} | {each:,.0f} | {ratio:.2f} | {late:.1f} ms |", flush=True
-            )
+            rate, ratio, each, share, late = map(statistics.median, zip(*found, strict=True))
+            cells = f"{rate:,.0f} | {ratio:.2f} | {each:,.0f} | {share:.2f} | {late:.1f} ms"
+            print(f"| {title} | {cells} |", flush=True)
     finally:
         for process in (empty, service):
             process.kill()

@@ -398,7 +398,7 @@ def table() -> str:
         rows.append(
             f"| {line['attack']} | {line['requests'] / line['seconds']:,.0f} | "
             f"{line['median_ms']:.1f} ms | {line['p99_ms']:.1f} ms | "
-            f"{failed} of {line['requests']:,} |"
+            f"{failed:,} of {line['requests']:,} |"
         )
     return "\n".join(rows) + "\n"
 
