@@ -105,7 +105,7 @@ def test_every_device_at_a_glance(shared: Callable[[str], Any]) -> None:
         title: str(row["safe"]["batch"]) if row["safe"] else "" for title, row in rows.items()
     }
     settled(page, lambda: page.get_by_role("button", name="NVIDIA GeForce GTX 1650").click())
-    assert page.get_by_label("Device").input_value() == "gtx-1650"
+    assert page.get_by_label("Device", exact=True).input_value() == "gtx-1650"
 
 
 def test_remedies_are_switched_on(open_page: Any) -> None:
