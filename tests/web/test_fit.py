@@ -180,7 +180,7 @@ def test_typing_a_budget_and_a_batch(open_page: Any) -> None:
 def test_a_network_of_ones_own_goes_from_view_to_view(open_page: Any) -> None:
     page = open_page("#/network")
     page.wait_for_selector(".network-results[aria-busy=false]")
-    page.get_by_role("button", name="Start empty").click()
+    page.get_by_role("button", name="Empty", exact=True).click()
     page.locator("tr[data-layer=conv_1]").wait_for()
     page.wait_for_selector(".network-results[aria-busy=false]")
     page.get_by_role("link", name="Does it fit my device?").click()

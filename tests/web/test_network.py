@@ -229,7 +229,7 @@ def test_building_from_nothing_and_going_back(open_page: Any) -> None:
     """Add, duplicate, move, delete; each step is one of the browser's history, and a link."""
     page = open_page("#/network")
     ready(page)
-    settled(page, lambda: page.get_by_role("button", name="Start empty").click())
+    settled(page, lambda: page.get_by_role("button", name="Empty", exact=True).click())
     kinds = page.get_by_label("Kind of the new layer")
     for kind in ("max_pool", "flatten", "dense"):
         kinds.select_option(kind)
@@ -315,7 +315,7 @@ def test_paste(open_page: Any) -> None:
     page = open_page("#/network")
     page.watch.expected = ("status of 422",)
     ready(page)
-    page.get_by_role("button", name="Paste code").click()
+    page.get_by_role("button", name="Paste …").click()
     area = page.get_by_label("Keras or PyTorch code")
     area.fill("nn.Sequential(nn.Conv2d(")
     page.get_by_role("button", name="Read it").click()
@@ -423,11 +423,11 @@ def test_accessible(open_page: Any, accessible: Any, scheme: str) -> None:
     ready(page)
     page.get_by_text("The peak as tables").click()
     page.get_by_text("The connections as a table").click()
-    page.get_by_role("button", name="Paste code").click()
+    page.get_by_role("button", name="Paste …").click()
     page.get_by_role("button", name="JSON").last.click()
     accessible(page)
     page.locator(".layers .layer-name").nth(1).click()
-    field(page, "reads (empty: the one before)").fill("nobody")
+    field(page, "reads (if not the one before)").fill("nobody")
     page.wait_for_selector(".layers tr.wrong")
     accessible(page)
 

@@ -7,7 +7,7 @@ import { t } from '../../core/texts.js';
 /** @typedef {import('./layers.js').Row} Row */
 /** @typedef {import('../../core/texts.js').Key} Key */
 
-const LEAST = 520;
+const LEAST = 300;
 const LEFT = 84;
 const EACH = 84;
 const KINDS = /** @type {const} */ (['params', 'macs', 'bytes', 'peak']);

@@ -247,7 +247,7 @@ export function mount(root, context) {
     } catch (error) {
       if (!(error instanceof ApiError) || error.passing) throw error;
       const place = spec ? placeOf(spec, error.detail) : null;
-      problem = { detail: error.message, layer: place?.layer ?? null };
+      problem = { detail: named(error.message), layer: place?.layer ?? null };
       done();
       return;
     }
@@ -271,6 +271,9 @@ export function mount(root, context) {
     }
     done();
   }, 60);
+
+  /** Layers by their names, which the service does not repeat. @param {string} detail */
+  const named = (detail) => detail.replace(/layers\[(\d+)\]/g, (whole, index) => spec?.layers[Number(index)]?.['name'] ?? whole);
 
   function done() {
     render();

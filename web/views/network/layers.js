@@ -159,7 +159,7 @@ export function makeLayers(actions) {
           row.wrong ? h('span', { class: 'offscreen' }, `: ${row.wrong}`) : null));
       }
       if (column === 'type') return h('td', { title: row.type }, row.type);
-      if (column === 'output') return row.wrong ? h('td', { class: 'bad', title: row.wrong }, row.wrong) : h('td', null, row.output ? shape(row.output) : '–');
+      if (column === 'output') return row.wrong ? h('td', { class: 'bad', title: row.wrong }, row.wrong.replace(/^[^:]*: /, '')) : h('td', null, row.output ? shape(row.output) : '–');
       if (column === 'field') return h('td', null, row.field);
       return h('td', { class: 'number' }, shown(row[column], column, units));
     }));

@@ -20,7 +20,7 @@ import { t } from '../../core/texts.js';
 /** From the bottom up: what stays, and above it what comes and goes. */
 export const KINDS = ['weights', 'optimizer', 'inputs', 'gradients', 'activations', 'workspace'];
 /** In pixels; the width is that of the place, and no less than this. */
-const LEAST = 520;
+const LEAST = 300;
 const HEIGHT = 320;
 const PLOT = { left: 68, end: 8, top: 22, bottom: 272 };
 const LISTED = 60;
