@@ -389,8 +389,8 @@ def conv_transpose(call: Call) -> None:
 
     Its kernel's gradient transposes both operands, the input with zeros in between for a stride.
     cuDNN crops both sides alike only: otherwise the output is whole and a fusion cuts it, and the
-    gradient is padded to that size, as it is and transposed, by one fusion.  A ReLU's selection goes
-    into that fusion, and the mask by which it selects is made with the bias' gradient.
+    gradient is padded to that size, as it is and transposed, by one fusion.  A ReLU's selection
+    goes into that fusion, and the mask by which it selects is made with the bias' gradient.
     """
     emit, known = emitter(call), rules(call)
     (spec, *_), (out,) = call.ins, call.outs
