@@ -102,6 +102,12 @@ class GpuRules(Rules):
             self.zeros[spec.dims] = emit.one("zeros", [], spec)
         return self.zeros[spec.dims]
 
+    def turned(self, emit: Emitter, kernel: Value, shape: TensorSpec) -> Value:
+        """A kernel in cuDNN's order of axes, made once: where a layer runs again it is there."""
+        if kernel not in self.kernels:
+            self.kernels[kernel] = emit.one("transpose", [kernel], shape, kind="weights")
+        return self.kernels[kernel]
+
     def own_zeros(self, emit: Emitter, spec: TensorSpec) -> Value:
         """Zeros to write into: one operation makes them and those that a ReLU reads."""
         if spec.dims in self.zeros:
@@ -331,7 +337,7 @@ def conv(call: Call) -> None:
     x, spec = symmetric(call, emit, emit.store(call.x[0]))
     kernel, shape = kernel_of(call)
     slides = call.operator.slides(call.ins[0])
-    transposed = known.kernels[kernel] = emit.one("transpose", [kernel], shape, kind="weights")
+    transposed = known.turned(emit, kernel, shape)
     needed = call.needs(0) and call.training
     copied = None
     if needed and all(slide.kernel == 1 for slide in slides):
@@ -410,7 +416,7 @@ def conv_transpose(call: Call) -> None:
     if call.training:
         between = ((n - 1) * s + 1 for n, s in zip(space(call, spec), strides, strict=True))
         turned = emit.one("transpose", [x], resized(call, spec, between))
-    transposed = known.kernels[kernel] = emit.one("transpose", [kernel], shape, kind="weights")
+    transposed = known.turned(emit, kernel, shape)
     made = emit.one("conv", [x, transposed], wide)
     finish(call, emit.kept(out, made, "transposed"))
 
