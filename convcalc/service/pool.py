@@ -206,5 +206,7 @@ class Pool:
 
 
 async def collect(worker: Worker) -> None:
-    """Wait for a killed process."""
+    """Wait for a killed process; what it has left in a pipe that was full keeps the pipe open."""
+    with contextlib.suppress(OSError):
+        await worker.back.read()
     await worker.process.wait()

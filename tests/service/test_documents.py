@@ -21,7 +21,8 @@ LINES = re.findall(r"^\$ (curl .*)$", API, re.MULTILINE)
 def test_every_route_has_a_line(service: Live) -> None:
     for path in service.get("/openapi.json").json()["paths"]:
         if path != "/livez":
-            assert any(f"localhost:8000{path}" in line for line in LINES), path
+            place = f"localhost:8000{path.partition('{')[0]}"
+            assert any(place in line for line in LINES), path
 
 
 @pytest.mark.parametrize("line", LINES)
