@@ -25,7 +25,7 @@ OWN = "convcalc"
 #: Tools whose counting convcalc can reproduce.
 REPRODUCED = {"torchinfo", "fvcore", "ptflops", "thop", "onnx-tool"}
 #: What the modules do by calling functions, which most tools do not see.
-CALLS = ("global_pool", "layer_norm")
+CALLS = ("global_pool", "layer_norm", "scale")
 #: What convcalc has no convention for, and why these counts or their absence.
 WORDS = {
     "calflops": "its MACs are ours; its FLOPs, not shown here, add normalizations and activations",
@@ -319,8 +319,8 @@ def page() -> str:
         "",
         *counts(found, "macs"),
         "",
-        "Why (our modules call functions for global averages and layer normalizations where a user "
-        "may write modules; most tools do not see such calls):",
+        "Why (our modules call functions for global averages, layer normalizations and scales, "
+        "where a user may write modules; most tools do not see such calls):",
         "",
         *reasons(found, networks),
         "",
