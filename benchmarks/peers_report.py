@@ -254,7 +254,7 @@ def better(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
         "structure, and refuse what `torch.export` refuses.",
         "- **PyTorch's memory to the byte for any code**: MemTracker follows the real dispatch, "
         f"any loss and any optimizer; {seconds(tracker['second'])} ms a step of ResNet-50. Our "
-        "`torch` engine was made to agree with it, so its row below measures agreement with "
+        "`torch` engine was made to agree with it, so its rows above measure agreement with "
         "MemTracker, not with a card.",
         "- **Per-layer times and energy**: none of this page; profilers measure them.",
         "- **Transformers**: calflops, fvcore and FlopCounterMode know more of them than we do.",
