@@ -10,7 +10,7 @@ from convcalc.cli import options
 
 if TYPE_CHECKING:
     from convcalc.network import Network
-    from convcalc.report import MemoryProfile, Report
+    from convcalc.report import MemoryProfile, Prediction, Report
 
 #: In the order in which a newcomer meets them.
 NAMES = {
@@ -114,27 +114,12 @@ def in_words(net: Network, found: MemoryProfile) -> list[str]:
     book = analyze(net, batch=found.batch, dtype=found.dtype).memory.textbook
     rule = book.training_bytes if found.mode == "training" else book.inference_bytes
     prediction = found.prediction
-    low, high = prediction.interval
     optimizer = f", {found.optimizer}" if found.mode == "training" else ""
-    reasons = [
-        f"{format_bytes(prediction.breakdown[kind])} {words}"
-        for kind, words in (
-            ("weights", "of weights"),
-            ("optimizer", f"of {found.optimizer}'s slots"),
-            ("inputs", "of inputs and labels" if found.mode == "training" else "of input"),
-            ("gradients", "of weight gradients"),
-            ("activations", "of activations and their gradients"),
-            ("workspace", "of the operations' scratch"),
-            ("slack", "that the allocator rounds up or cannot split"),
-        )
-        if prediction.breakdown[kind] > prediction.peak_bytes // 1000
-    ]
     lines = [
         f"{net.name}, {found.mode}, batch {found.batch}, {found.dtype}{optimizer}, on a "
         f"{found.device}:",
-        f"the book says {format_bytes(rule)}; {NAMES[found.engine]} will need "
-        f"{format_bytes(prediction.peak_bytes)} ({format_bytes(low)} to {format_bytes(high)} nine "
-        f"times in ten), because at {prediction.at} there are alive: {', '.join(reasons)}",
+        f"the book says {format_bytes(rule)}; "
+        + because(found.engine, found.mode, found.optimizer, prediction),
         f"another batch: {format_bytes(found.fixed_bytes)} + batch x "
         f"{format_bytes(found.bytes_per_sample)}; the least it can run in is "
         f"{format_bytes(prediction.floor_bytes)}",
@@ -146,6 +131,31 @@ def in_words(net: Network, found: MemoryProfile) -> list[str]:
             "(with the context, workspaces and what the allocator keeps)"
         )
     return [*lines, *found.notes]
+
+
+def because(engine: str, mode: str, optimizer: str, prediction: Prediction) -> str:
+    """What an engine will need, and of what that consists."""
+    from convcalc.settings import format_bytes
+
+    low, high = prediction.interval
+    reasons = [
+        f"{format_bytes(prediction.breakdown[kind])} {words}"
+        for kind, words in (
+            ("weights", "of weights"),
+            ("optimizer", f"of {optimizer}'s slots"),
+            ("inputs", "of inputs and labels" if mode == "training" else "of input"),
+            ("gradients", "of weight gradients"),
+            ("activations", "of activations and their gradients"),
+            ("workspace", "of the operations' scratch"),
+            ("slack", "that the allocator rounds up or cannot split"),
+        )
+        if prediction.breakdown[kind] > prediction.peak_bytes // 1000
+    ]
+    return (
+        f"{NAMES[engine]} will need {format_bytes(prediction.peak_bytes)} ({format_bytes(low)} to "
+        f"{format_bytes(high)} nine times in ten), because at {prediction.at} there are alive: "
+        f"{', '.join(reasons)}"
+    )
 
 
 def details(found: MemoryProfile, top: int) -> list[str]:
@@ -248,10 +258,16 @@ def side_by_side(
         ],
         rows,
     )
-    notes = dict.fromkeys(note for report in reports.values() for note in report.memory.notes)
     if form != "table":
         return text
-    return "\n".join([text, *wrapped(list(notes))])
+    words = [
+        because(engine, "training", optimizer, report.memory.training)
+        for engine, report in reports.items()
+        if report.memory.training is not None
+    ]
+    notes = dict.fromkeys(note for report in reports.values() for note in report.memory.notes)
+    says = f"the book says {shown(book.training_bytes, exact)} for training;"
+    return "\n".join([text, *wrapped([says, *words, *notes])])
 
 
 def engine_row(engine: str, report: Report, exact: bool) -> list[str]:
