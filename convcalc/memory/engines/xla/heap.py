@@ -6,6 +6,7 @@ gap that is free for its whole life, or goes on top.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,22 +38,26 @@ def into_donated(
         range(len(buffers)),
         key=lambda i: (-buffers[i].size, buffers[i].start - buffers[i].end),
     )
-    rooms = [[place] for place in donated]
+    # Buffers come by falling size: memory that is large enough for one is so for all that follow.
+    smaller = sorted(range(len(donated)), key=lambda room: donated[room].size)
+    large_enough: list[int] = []
+    taken: list[list[Interval]] = [[] for _ in donated]
     inside, rest = [], []
     for i in order:
         size, start, end = buffers[i]
         if size < SMALLEST:
             rest.append(i)
             continue
-        for room in rooms:
-            free = room[0]
+        while smaller and donated[smaller[-1]].size >= size:
+            insort(large_enough, smaller.pop())
+        for room in large_enough:
+            free = donated[room]
             if (
-                free.size >= size
-                and free.start <= start
+                free.start <= start
                 and end <= free.end
-                and all(end < other.start or start > other.end for other in room[1:])
+                and all(end < other.start or start > other.end for other in taken[room])
             ):
-                room.append(buffers[i])
+                taken[room].append(buffers[i])
                 inside.append(i)
                 break
         else:
