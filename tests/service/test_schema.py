@@ -36,7 +36,7 @@ CHECKS = [
 PATHS = (
     *("/v1/conv", "/v1/analyze", "/v1/compare", "/v1/memory", "/v1/filter", "/v1/read"),
     *("/v1/fit", "/v1/advise", "/v1/sweep"),
-    *("/v1/zoo", "/v1/devices", "/livez", "/readyz", "/metrics"),
+    *("/v1/zoo", "/v1/zoo/{name}", "/v1/devices", "/livez", "/readyz", "/metrics"),
 )
 
 
