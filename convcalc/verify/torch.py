@@ -25,12 +25,12 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 from convcalc.errors import MissingExtra, UsageError
 from convcalc.memory.job import CROSS_ENTROPY
 from convcalc.network import Network
+from convcalc.verify import nvml
 from convcalc.verify.request import Event, Measurement, Request, loss_of, median
 
 #: What CUDA's caching allocator rounds up to.
@@ -183,7 +183,7 @@ def on_cuda(request: Request) -> Measurement:  # pragma: no cover (no GPU where 
             "process": process_bytes(torch),
             "cudnn": torch.backends.cudnn.version(),
             "tf32": torch.backends.cudnn.allow_tf32,
-            "driver": driver_version(),
+            "driver": nvml.driver_version(),
             "memory_limit": request.memory_limit,
         },
     )
@@ -537,25 +537,10 @@ def snapshot(  # pragma: no cover (no GPU where tests run)
     return events
 
 
-def process_bytes(torch: Any) -> int | None:  # pragma: no cover (no GPU where tests run)
-    """What NVML shows for this process: context, libraries and the allocator's segments."""
-    import os
-
-    with contextlib.suppress(Exception):
-        nvml = import_module("pynvml")
-        nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        for entry in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            if entry.pid == os.getpid():
-                return int(entry.usedGpuMemory)
+def process_bytes(torch: Any) -> int:  # pragma: no cover (no GPU where tests run)
+    """What the device shows for this process; without NVML, what it shows for all of them."""
+    shown = nvml.process_bytes(torch.cuda.current_device())
+    if shown is not None:
+        return shown
     free, whole = torch.cuda.mem_get_info()
     return int(whole - free)
-
-
-def driver_version() -> str | None:  # pragma: no cover (no GPU where tests run)
-    """The driver's version by NVML, if that is installed."""
-    with contextlib.suppress(Exception):
-        nvml = import_module("pynvml")
-        nvml.nvmlInit()
-        return str(nvml.nvmlSystemGetDriverVersion())
-    return None

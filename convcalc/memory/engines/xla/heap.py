@@ -69,8 +69,8 @@ def packed(buffers: Sequence[Interval]) -> int:
     """The height of the block that holds all of them.
 
     The largest first, of equal ones that which lives longest (``kSpatial``).  XLA also places by
-    length of life alone and takes the lower block; with our lives, which have fewer steps than its
-    own, that comes out lower than XLA's ever did, so it is left out.
+    length of life alone and takes the lower block.  Our lives have fewer steps than its own, and
+    placed so they came out lower than XLA's block where both were compared; it is left out.
     """
     large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
     if (least := most_at_once(large)) >= NO_GAP:
