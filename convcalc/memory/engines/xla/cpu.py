@@ -12,8 +12,9 @@ from typing import Any
 
 from convcalc.arithmetic import ceil_div
 from convcalc.memory.engines.xla.fusion import FUSIBLE, Kind
+from convcalc.memory.engines.xla.updates import Updates
 from convcalc.memory.job import SQUARED_ERROR
-from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.lowering import Call, Lowering
 from convcalc.memory.program import Node, Size, Value
 from convcalc.tensors import TensorSpec
 
@@ -29,10 +30,11 @@ COMPUTED = (Kind.CALL, Kind.MOVE)
 RANDOM = "int32"
 
 
-class CpuRules(Rules):
+class CpuRules(Updates):
     """XLA for one CPU, at one size of batch."""
 
     def __init__(self, batch: int, tensorflow: bool) -> None:
+        super().__init__()
         self.batch = batch
         self.tensorflow = tensorflow
         """TensorFlow asks for some operators in a way of its own."""
@@ -47,8 +49,6 @@ class CpuRules(Rules):
         self.updates: list[tuple[Value, Node]] = []
         self.donated: list[tuple[Size, Node, Node]] = []
         self.copies: dict[Value, Value] = {}
-        self.waiting: list[tuple[Value, Value, str]] = []
-        """Gradients that are there until it is decided whether variables are updated."""
 
     def emit(
         self,
@@ -174,21 +174,10 @@ class CpuRules(Rules):
         made.node.inplace = (0,)
         return made
 
-    def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
-        """The variable and its slots are written in place."""
-        if lowering.job.decides:
-            self.waiting.append((variable, gradient, layer))
-        else:
-            self.write(lowering, variable, [gradient], layer)
-
-    def finish(self, lowering: Lowering) -> None:
-        """A conditional reads all gradients; its branch writes the variables."""
-        if self.waiting:
-            gradients = [gradient for _, gradient, _ in self.waiting]
-            scalar = TensorSpec((), "float", None)
-            decided = self.emit(lowering, "optimizer", Kind.CALL, "conditional", gradients, scalar)
-            for variable, gradient, layer in self.waiting:
-                self.write(lowering, variable, [gradient, decided], layer)
+    def decide(self, lowering: Lowering, gradients: Sequence[Value]) -> Value:
+        """A conditional that reads all of them."""
+        scalar = TensorSpec((), "float", None)
+        return self.emit(lowering, "optimizer", Kind.CALL, "conditional", gradients, scalar)
 
     def write(self, lowering: Lowering, variable: Value, gradient: list[Value], layer: str) -> None:
         """A variable and its slots."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convcalc.memory.engines.xla.lazy import Emitter, Lazy, emitter, reads
+from convcalc.memory.engines.xla.updates import Updates
 from convcalc.memory.job import SQUARED_ERROR
-from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.lowering import Call, Lowering
 from convcalc.memory.program import UPDATE, Node, Size, Value
 from convcalc.network import Op
 from convcalc.ops.base import assemble, channel_axis, per_axis, spatial_axes
@@ -44,10 +45,11 @@ CENTERED_ELEMENTS = 1 << 14
 RECOMPUTED_ROWS = 1 << 16
 
 
-class GpuRules(Rules):
+class GpuRules(Updates):
     """XLA for one GPU, at one size of batch (its fusion decides by sizes)."""
 
     def __init__(self, batch: int) -> None:
+        super().__init__()
         self.batch = batch
         self.elementwise: set[Node] = set()
         self.zeros: dict[tuple[Any, ...], Value] = {}
@@ -63,8 +65,6 @@ class GpuRules(Rules):
         """A variable's memory is free between two operations: (size, from, to)."""
         self.readers: dict[str, list[Op]] = {}
         self.channels_first = False
-        self.waiting: list[tuple[Value, Value, str]] = []
-        """Gradients that are there until it is decided whether variables are updated."""
 
     def prepare(self, lowering: Lowering) -> None:
         """Look at the whole network before it is lowered."""
@@ -183,22 +183,10 @@ class GpuRules(Rules):
         made = emit.one("scatter", [dy, *indices, target], part.spec, elementwise=True)
         return emit.kept(part.spec, made)
 
-    def update(self, lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
-        """One fusion for the variable and its slots, right after the gradient."""
-        if lowering.job.decides:
-            self.waiting.append((variable, gradient, layer))
-        else:
-            self.write(lowering, variable, [gradient], layer)
-
-    def finish(self, lowering: Lowering) -> None:
-        """A conditional reads all gradients; its branch writes the variables."""
-        if self.waiting:
-            gradients = [gradient for _, gradient, _ in self.waiting]
-            decided = Emitter(lowering, "optimizer").one(
-                "conditional", gradients, TensorSpec((), "float", None)
-            )
-            for variable, gradient, layer in self.waiting:
-                self.write(lowering, variable, [gradient, decided], layer)
+    def decide(self, lowering: Lowering, gradients: Sequence[Value]) -> Value:
+        """A conditional that reads all of them."""
+        scalar = TensorSpec((), "float", None)
+        return Emitter(lowering, "optimizer").one("conditional", gradients, scalar)
 
     def write(self, lowering: Lowering, variable: Value, gradient: list[Value], layer: str) -> None:
         """A variable and its slots."""
