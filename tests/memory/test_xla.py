@@ -93,10 +93,34 @@ def test_an_expensive_operation_is_never_computed_twice():
     assert made.fused("e")["b"] == ["a"]
     alone = Made().add("a").add("b", "a", kind=COSTLY).add("c", "b", kind=EW).add("d", "c")
     assert alone.fused("d") == {"a": [], "c": ["a"], "d": ["c"]}
-    # Nor for each element of something larger.
+    # Nor for each element of something larger, through whatever is computed on the way.
     small = Made().add("a").add("b", "a", kind=COSTLY)
     small.add("c", "b", kind=EW, elements=1000).add("d", "c")
     assert "b" in small.fused("d")
+    through = Made().add("a").add("b", "a", kind=COSTLY).add("c", "b", kind=EW)
+    through.add("d", "c", kind=EW, elements=1000).add("e", "d")
+    assert through.fused("e") == {"a": [], "b": ["a"], "d": ["b"], "e": ["d"]}
+    # Numbers around it make it larger, but read it once.
+    padded = Made().add("a").add("b", "a", kind=COSTLY)
+    padded.add("c", "b", kind=Kind.PAD, elements=1000).add("d", "c")
+    assert padded.fused("d") == {"a": [], "c": ["a"], "d": ["c"]}
+
+
+def test_numbers_around_are_stored_for_several_fusions():
+    made = Made().add("a").add("pad", "a", kind=Kind.PAD)
+    for name in "bc":
+        made.add(name, "pad", kind=Kind.MOVE).add(f"{name}2", name, kind=Kind.MOVE)
+    made.add("d", "b2", "c2")
+    assert made.fused("d") == {
+        "a": [],
+        "pad": ["a"],
+        "b2": ["pad"],
+        "c2": ["pad"],
+        "d": ["b2", "c2"],
+    }
+    alone = Made().add("a").add("pad", "a", kind=Kind.PAD).add("b", "pad", kind=Kind.MOVE)
+    alone.add("b2", "b", kind=Kind.MOVE).add("c", "b2")
+    assert alone.fused("c") == {"a": [], "b2": ["a"], "c": ["b2"]}
 
 
 def test_a_sum_that_a_call_reads_as_well_stays():

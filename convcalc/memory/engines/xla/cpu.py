@@ -21,7 +21,7 @@ from convcalc.tensors import TensorSpec
 #: A reduction over more positions is split in two (TreeReductionRewriter).
 REDUCED_AT_ONCE = 32
 EXPENSIVE = {
-    *("sigmoid", "tanh", "softmax", "elu", "selu", "softplus", "exponential", "log_softmax"),
+    *("sigmoid", "tanh", "softplus", "exponential"),
     *("hard_sigmoid", "mish", "celu", "log_sigmoid", "softsign"),
 }
 #: What is kept in 32 bits under 16: results of calls, and their operands turned.
@@ -45,6 +45,8 @@ class CpuRules(Updates):
         self.sources: dict[tuple[Any, ...], list[Value]] = {}
         self.pools: dict[Value, tuple[Value, Value]] = {}
         """Gradients of max-pools that are not yet scattered: indices and gradient."""
+        self.flat: dict[Value, Value] = {}
+        """Gradients by what they were before a change of shape, which sums need not wait for."""
         self.roots: list[Node] = []
         self.updates: list[tuple[Value, Node]] = []
         self.donated: list[tuple[Size, Node, Node]] = []
@@ -106,13 +108,29 @@ class CpuRules(Updates):
             total = run(Kind.CALL, "loss", [partial], scalar)
             gradient = run(Kind.ELEMENTWISE, "dloss", [delta], spec)
         else:
-            largest = run(Kind.CALL, "logsumexp", [output], spec)
-            soft = run(Kind.CALL, "log_softmax", [largest], spec)
-            gradient = run(Kind.CALL, "dlogits", [soft], spec)
-            total = run(Kind.CALL, "loss", [soft], scalar)
+            largest, power, total_power = self.exponentials(lowering, "loss", output)
+            soft = run(Kind.EXPENSIVE, "softmax", [power, total_power], spec)
+            dlogits = run(Kind.ELEMENTWISE, "dlogits", [soft, label], spec)
+            flat = run(Kind.ELEMENTWISE, "mean gradient", [dlogits], spec)
+            gradient = flat
+            if self.tensorflow and len(spec.dims) > 2:
+                gradient = run(Kind.MOVE, "reshape gradient", [flat], spec)
+                self.flat[gradient] = flat
+            logarithm = run(Kind.CALL, "log", [total_power], largest.spec)
+            terms = run(
+                Kind.ELEMENTWISE, "cross entropy", [output, largest, logarithm, label], spec
+            )
+            total = run(Kind.CALL, "loss", [terms], scalar)
         assert total.node is not None
         self.roots.append(total.node)
         return gradient
+
+    def exponentials(self, low: Lowering, layer: str, x: Value) -> tuple[Value, Value, Value]:
+        """A softmax's largest value, exponentials of what is below it, and their sum."""
+        each = x.spec._replace(shape=x.spec.dims[:-1])
+        largest = self.emit(low, layer, Kind.CALL, "max", [x], each)
+        power = self.emit(low, layer, Kind.EXPENSIVE, "exp", [x, largest], x.spec)
+        return largest, power, self.emit(low, layer, Kind.CALL, "sum", [power], each)
 
     def accumulate(self, lowering: Lowering, name: str, parts: Sequence[Value]) -> Value:
         """A sum; max-pools' gradients are scattered into it."""
@@ -277,7 +295,9 @@ def product(call: Call) -> None:
     if dot:
         source = here.run(Kind.VIEW, "bitcast", [x], spec)
     elif dilated:
-        spec, made = dilated
+        padded, spec, made = dilated
+        x = here.run(Kind.PAD, "pad", [x], padded)
+        x = here.run(Kind.MOVE, "interleave", [x], spec)
         source = x = here.run(Kind.MOVE, "space to batch", [x], spec)
     read = transposed if kind == "conv_transpose" else copied
     y = here.run(Kind.CALL, "dot" if dot or kind == "dense" else "conv", [source, read], made)
@@ -319,12 +339,15 @@ def product(call: Call) -> None:
 
 def bias_gradient(here: Here, dy: Value) -> None:
     """One sum."""
+    dy = here.rules.flat.get(dy, dy)
     if "bias" in here.call.w and here.call.trains("bias"):
         here.variable("bias", here.small("bias gradient", [dy], here.call.w["bias"].spec))
 
 
-def batched(call: Call) -> tuple[TensorSpec, TensorSpec] | None:
-    """Input and output of a dilated convolution as TensorFlow runs it; None if it is not dilated.
+def batched(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec] | None:
+    """A dilated convolution as TensorFlow runs it: its padded input, its input and its output.
+
+    None if it is not dilated.
 
     `nn_ops.convolution_internal`: the gradient of a dilated convolution exists on GPUs only, so the
     padded input is cut into d x d interleaved images, which are convolved without dilation.
@@ -333,13 +356,15 @@ def batched(call: Call) -> tuple[TensorSpec, TensorSpec] | None:
     if all(slide.dilation == 1 for slide in slides):
         return None
     batch, *_, count = call.ins[0].dims
-    inner, outer = [], []
+    whole, inner, outer = [], [], []
     for slide in slides:
         padded = slide.size + slide.before + slide.after
         inner.append(ceil_div(padded, slide.dilation))
+        whole.append(inner[-1] * slide.dilation)
         outer.append(inner[-1] - slide.kernel + 1)
         batch *= slide.dilation
     return (
+        call.ins[0]._replace(shape=(call.ins[0].dims[0], *whole, count)),
         call.ins[0]._replace(shape=(batch, *inner, count)),
         call.outs[0]._replace(shape=(batch, *outer, call.outs[0].dims[-1])),
     )
@@ -445,6 +470,28 @@ def activation(call: Call) -> None:
         error = here.run(Kind.EXPENSIVE, "erfc", [power, x], spec)
         call.result(here.ew("gelu", [error, x], spec))
         here.linear(lambda dy: here.ew("gelu gradient", [dy, error, power, x], spec))
+    elif function in ("softmax", "log_softmax"):
+        largest, power, total = here.rules.exponentials(call.lowering, call.layer, x)
+        read = [power, total] if function == "softmax" else [x, largest, total]
+        y = here.run(Kind.EXPENSIVE, function, read, spec)
+        call.result(y)
+
+        def backward(dy: Value) -> Value:
+            product = here.ew(f"{function} product", [dy, y], spec)
+            mean = here.small(f"{function} sum", [product], largest.spec)
+            return here.ew(f"{function} gradient", [dy, y, mean], spec)
+
+        here.linear(backward)
+    elif function in ("elu", "selu"):
+        # Where all readers can choose for themselves, the exponential is stored and the result not.
+        power = here.run(Kind.EXPENSIVE, "expm1", [x], spec)
+        y = here.ew(function, [x, power], spec)
+        call.result(y)
+
+        def backward(dy: Value) -> Value:
+            return here.ew(f"{function} gradient", [dy, here.ew("slope", [y], spec)], spec)
+
+        here.linear(backward)
     elif function in ("silu", "swish", "hard_silu", "hard_swish"):
         gate = here.run(
             Kind.ELEMENTWISE if function.startswith("hard") else Kind.EXPENSIVE,
@@ -584,8 +631,11 @@ def moved(call: Call) -> None:
     """Another arrangement of the elements."""
     here = Here(call)
     name = call.operator.type
-    call.result(here.run(Kind.MOVE, name, call.x, call.outs[0]))
-    here.linear(lambda dy: here.run(Kind.MOVE, f"{name} gradient", [dy], call.ins[0]))
+    kind = Kind.PAD if name == "pad" else Kind.MOVE
+    call.result(here.run(kind, name, call.x, call.outs[0]))
+    # Of what is cut out: zeros around.
+    back = Kind.PAD if name in ("crop", "slice") else Kind.MOVE
+    here.linear(lambda dy: here.run(back, f"{name} gradient", [dy], call.ins[0]))
 
 
 @CpuRules.rule("dropout")

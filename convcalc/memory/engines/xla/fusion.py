@@ -24,7 +24,9 @@ class Kind(Enum):
     EXPENSIVE = auto()
     """Element by element with exp, divide, rsqrt: never computed twice."""
     MOVE = auto()
-    """A transposition, a slice, a padding."""
+    """A transposition, a slice."""
+    PAD = auto()
+    """Numbers around: branches for each element."""
     BROADCAST = auto()
     CONCAT = auto()
     REDUCE = auto()
@@ -37,9 +39,12 @@ class Kind(Enum):
 
 
 FUSIBLE = {
-    Kind.ELEMENTWISE, Kind.EXPENSIVE, Kind.MOVE, Kind.BROADCAST, Kind.CONCAT, Kind.REDUCE,
+    Kind.ELEMENTWISE, Kind.EXPENSIVE, Kind.MOVE, Kind.PAD, Kind.BROADCAST, Kind.CONCAT, Kind.REDUCE,
 }  # fmt: skip
-MOVING = {Kind.MOVE, Kind.CONCAT, Kind.BROADCAST}
+MOVING = {Kind.MOVE, Kind.PAD, Kind.CONCAT, Kind.BROADCAST}
+#: What branches for each element (`ElementalIrEmitter::OpInvalidatesCache`): with several readers
+#: it is not computed within a fusion (`FusionNodeIndexingEvaluation::CodeDuplicationTooHigh`).
+BRANCHING = {Kind.CONCAT, Kind.PAD}
 #: A concatenation of more pieces, or with more bytes in its innermost axis, is not fused.
 MOST_PIECES = 8
 MOST_INNERMOST = 511
@@ -60,6 +65,7 @@ class Fusion:
         """The inputs that rest: they keep nothing alive."""
         self.users: dict[Node, list[Node]] = {}
         self.elements: dict[Node, int] = {}
+        self.spread: dict[Node, set[Node]] = {}
         self.fused: set[Node] = set()
         self.transposing: set[Node] = set()
         """Fusions that contain a move: their result cannot take an operand's place."""
@@ -103,7 +109,7 @@ class Fusion:
             self.ops[node] = list(dict.fromkeys(v.node for v in node.inputs if v.node is not None))
             self.outside[node] = [v for v in node.inputs if v.node is None]
             self.users[node] = []
-            self.elements[node] = sum(v.size.at(self.batch) for v in node.outputs)
+            self.elements[node] = self.count(self.shape(node))
         for node in self.program.nodes:
             if node in needed:
                 for operand in self.ops[node]:
@@ -144,10 +150,25 @@ class Fusion:
         if self.wide_concat(producer) or self.wide_concat(consumer):
             return False
         several = len(self.users[producer]) > 1
-        if self.kinds[producer] is Kind.CONCAT and consumer in self.fused and several:
+        if self.kinds[producer] in BRANCHING and consumer in self.fused and several:
             return False
         costly = self.kinds[producer] in (Kind.EXPENSIVE, Kind.REDUCE)
-        return not (costly and (several or self.elements[consumer] > self.elements[producer]))
+        return not (costly and (several or producer in self.spread_in(consumer)))
+
+    def spread_in(self, consumer: Node) -> set[Node]:
+        """Operands each of whose elements an operation or a fusion reads several times.
+
+        `HloInstruction::ReusesOperandElements`: what is broadcast, here to larger results.  A
+        padding or a concatenation is larger than its operands, too, but reads each once.
+        """
+        if consumer not in self.spread:
+            whole = self.kinds[consumer] in BRANCHING
+            self.spread[consumer] = {
+                operand
+                for operand in self.ops[consumer]
+                if not whole and self.elements[operand] < self.elements[consumer]
+            }
+        return self.spread[consumer]
 
     def mark_costly(self) -> None:
         """Operations with several full-size operands that cannot disappear into all readers.
@@ -207,6 +228,12 @@ class Fusion:
 
     def take_in(self, consumer: Node, producer: Node, dead: set[Node]) -> None:
         """Move a producer's operands to a consumer; drop it if nobody else reads it."""
+        spread = self.spread_in(consumer)
+        if producer in spread:
+            spread.remove(producer)
+            spread.update(self.ops[producer])
+        else:
+            spread |= self.spread_in(producer)
         self.ops[consumer].remove(producer)
         for operand in self.ops[producer]:
             if operand not in self.ops[consumer]:
