@@ -17,22 +17,34 @@ FIRST_REGION = 2 << 20
 
 
 class BFC:
-    """Chunks by address: size, whether in use, the neighbours' addresses (-1: none)."""
+    """The chunks in use and the free ones between them, no two of which touch.
 
-    __slots__ = ("before", "behind", "free", "peak", "size", "taken", "used")
+    So what is in use, and where, says all about it: when the same chunks are in use again, so are
+    the free ones the same.
+    """
+
+    __slots__ = ("begins", "ends", "free", "peak", "size", "used")
 
     def __init__(self, regions: tuple[int, ...] = (FIRST_REGION, 1 << 44)) -> None:
         self.size: dict[int, int] = {}
-        self.taken: dict[int, bool] = {}
-        self.before: dict[int, int] = {}
-        self.behind: dict[int, int] = {}
+        """Bytes of each chunk in use, by its address."""
         self.free: list[tuple[int, int]] = []
+        """(size, address) of each free chunk, sorted."""
+        self.ends: dict[int, int] = {}
+        """Where a free chunk ends, by where it begins."""
+        self.begins: dict[int, int] = {}
+        """Where a free chunk begins, by where it ends."""
         self.used = self.peak = 0
         for number, size in enumerate(regions):
-            address = number << 48
-            self.size[address], self.taken[address] = size, False
-            self.before[address] = self.behind[address] = -1
-            insort(self.free, (size, address))
+            begin = number << 48
+            self.ends[begin], self.begins[begin + size] = begin + size, begin
+            insort(self.free, (size, begin))
+
+    def resume(self, other: BFC) -> None:
+        """Take over the state of another."""
+        self.size, self.free = other.size.copy(), other.free.copy()
+        self.begins, self.ends = other.begins.copy(), other.ends.copy()
+        self.used, self.peak = other.used, other.peak
 
     def take(self, request: int) -> int:
         """The address of a chunk for a request that has been rounded.
@@ -40,20 +52,21 @@ class BFC:
         Raises:
             ModelError: no chunk is large enough.
         """
-        place = bisect_left(self.free, (request, -1))
-        if place == len(self.free):
+        free = self.free
+        place = bisect_left(free, (request, -1))
+        if place == len(free):
             raise ModelError("the step needs more than 16 TiB; take a smaller batch")
-        size, address = self.free.pop(place)
+        size, address = free.pop(place)
+        end = self.ends.pop(address)
         if size >= 2 * request or size - request >= WHOLE:
-            rest, after = address + request, self.behind[address]
-            self.size[rest], self.taken[rest] = size - request, False
-            self.before[rest], self.behind[rest] = address, after
-            if after >= 0:
-                self.before[after] = rest
-            self.size[address], self.behind[address] = request, rest
-            insort(self.free, (size - request, rest))
+            rest = address + request
+            self.ends[rest] = end
+            self.begins[end] = rest
+            insort(free, (size - request, rest))
             size = request
-        self.taken[address] = True
+        else:
+            del self.begins[end]
+        self.size[address] = size
         self.used += size
         if self.used > self.peak:
             self.peak = self.used
@@ -61,31 +74,15 @@ class BFC:
 
     def give(self, address: int) -> None:
         """Free a chunk and join it with free neighbours."""
-        size = self.size[address]
-        self.used -= size
-        self.taken[address] = False
-        after = self.behind[address]
-        if after >= 0 and not self.taken[after]:
-            size += self.drop(after)
-            self.size[address], self.behind[address] = size, self.behind.pop(after)
-            if (last := self.behind[address]) >= 0:
-                self.before[last] = address
-        ahead = self.before[address]
-        if ahead >= 0 and not self.taken[ahead]:
-            joined = self.size[ahead]
-            del self.free[bisect_left(self.free, (joined, ahead))]
-            self.behind[ahead] = last = self.behind.pop(address)
-            if last >= 0:
-                self.before[last] = ahead
-            del self.size[address], self.taken[address], self.before[address]
-            size += joined
-            self.size[ahead] = size
-            address = ahead
-        insort(self.free, (size, address))
-
-    def drop(self, address: int) -> int:
-        """Take a free chunk out; its `behind` is left for the caller."""
         size = self.size.pop(address)
-        del self.free[bisect_left(self.free, (size, address))], self.taken[address]
-        del self.before[address]
-        return size
+        self.used -= size
+        free, begin, end = self.free, address, address + size
+        if end in self.ends:
+            behind, end = end, self.ends.pop(end)
+            del free[bisect_left(free, (end - behind, behind))]
+        if begin in self.begins:
+            ahead, begin = begin, self.begins.pop(begin)
+            del free[bisect_left(free, (ahead - begin, begin))]
+        self.ends[begin] = end
+        self.begins[end] = begin
+        insort(free, (end - begin, begin))

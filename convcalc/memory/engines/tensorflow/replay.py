@@ -3,21 +3,24 @@
 A chunk is handed out whole unless it has twice the request, so the bytes in use depend on which
 chunks are free: on the holes that random initializers leave, on the chunks that the optimizer's
 slots got when they were first written, on what the step before left behind.  So the history is
-replayed: variables, inputs, labels, slots, then the steps.
+replayed: variables, inputs, labels, slots, then two steps.  The first writes the slots for the
+first time, the second finds their chunks, and is what every further one is.
+
+Hardly two batches get the same chunks throughout, so each is replayed by itself.  What cannot
+change the answer is left out: variables lie alike for all batches, what is given back at once
+leaves no trace, and the second step ends where its peak can no longer be reached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 
-from convcalc.memory.engines.tensorflow.bfc import BFC
-from convcalc.memory.timeline import Buffer, Timeline
+import numpy as np
 
-#: The first step writes the slots for the first time, the second finds their chunks, and is what
-#: every further one is.
-STEPS = 2
-
+from convcalc.memory.engines.tensorflow.bfc import BFC, WHOLE
+from convcalc.memory.timeline import Buffer, Ints, Timeline
 
 #: What is made in the step and has fewer bytes finds a place in any hole.
 TINY = 2048
@@ -28,7 +31,43 @@ def drawn(buffer: Buffer) -> bool:
     return buffer.kind == "weights" and buffer.name.endswith(("kernel", "embeddings"))
 
 
-@dataclass(frozen=True, slots=True)
+class Heap(BFC):
+    """An allocator that knows where it has put which buffer."""
+
+    __slots__ = ("address",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address: dict[int, int] = {}
+
+    def copy(self) -> Heap:
+        """Another one in the same state."""
+        other = Heap()
+        other.resume(self)
+        other.address = self.address.copy()
+        return other
+
+    def begin(self, index: int, buffer: Buffer, size: int) -> None:
+        """Place what is there before the first step."""
+        if drawn(buffer):
+            uniform, scaled = self.take(size), self.take(size)
+            self.address[index] = self.take(size)
+            self.give(uniform)
+            self.give(scaled)
+        else:
+            self.address[index] = self.take(size)
+
+    def run(self, moves: Ints, sizes: list[int]) -> None:
+        """Take buffers, by index, and give them back, by its complement."""
+        address, take, give = self.address, self.take, self.give
+        for move in moves.tolist():
+            if move >= 0:
+                address[move] = take(sizes[move])
+            else:
+                give(address[~move])
+
+
+@dataclass(frozen=True)
 class History:
     """A step's events, and what ties one step to the next."""
 
@@ -38,72 +77,130 @@ class History:
     written: dict[int, list[int]]
     """Event -> the slots that are written for the first time after it."""
 
-    def peak(self, batch: int) -> int:
-        """The allocator's peak in a step that has others behind it."""
-        sizes: list[int] = self.timeline.sizes(batch).tolist()
-        heap = BFC()
-        take, give = heap.take, heap.give
-        begun = sum(step < 0 for step, _ in self.timeline.events)
-        address: dict[int, int] = {}
-        # The slots of one size begin as one constant of zeros.
-        sharing: dict[int, int] = {}
-        slots: list[int] = []
-        for _, index in self.timeline.events[:begun]:
-            size, buffer = sizes[index], self.timeline.buffers[index]
-            if buffer.kind == "optimizer":
-                sharing[size] = sharing.get(size, 0) + 1
-                slots.append(index)
-            elif drawn(buffer):
-                uniform, scaled = take(size), take(size)
-                address[index] = take(size)
-                give(uniform)
-                give(scaled)
-            else:
-                address[index] = take(size)
-        zeros = {size: take(size) for size in sharing}
-        moves, results = self.moves(sizes, begun)
-        count = len(sizes)
+    @cached_property
+    def resting(self) -> int:
+        """How many buffers there are before the step: the first ones, as are their events."""
+        return sum(buffer.start < 0 for buffer in self.timeline.buffers)
 
-        def write(slot: int) -> None:
-            """The last of the slots that share a constant keeps it, the others are copied."""
-            if slot not in address:
-                size = sizes[slot]
-                sharing[size] -= 1
-                address[slot] = take(size) if sharing[size] else zeros[size]
+    @cached_property
+    def slots(self) -> list[int]:
+        """The optimizer's slots in the order in which they are first written."""
+        buffers = self.timeline.buffers[: self.resting]
+        written = [slot for event in sorted(self.written) for slot in self.written[event]]
+        unwritten = [slot for slot, buffer in enumerate(buffers) if buffer.kind == "optimizer"]
+        return list(dict.fromkeys([*written, *unwritten]))
 
-        for _ in range(STEPS):
-            heap.peak = heap.used
-            for move in moves:
-                if move < 0:
-                    give(address[~move])
-                elif move < count:
-                    address[move] = take(sizes[move])
-                else:
-                    write(move - count)
-            for slot in slots:
-                write(slot)
-            for before, after in self.renewed.items():
-                address[before] = address[after]
-            for index in results:
-                give(address[index])
-        return max(heap.peak, self.timeline.peak(batch))
+    @cached_property
+    def constants(self) -> list[int]:
+        """Of the slots of one size, which begin as one constant of zeros, the last keeps it."""
+        sizes = self.timeline.sizes(1).tolist()
+        keeps = {sizes[slot]: slot for slot in self.slots}
+        return [keeps[size] for size in dict.fromkeys(sizes[slot] for slot in sorted(self.slots))]
 
-    def moves(self, sizes: Sequence[int], begun: int) -> tuple[list[int], list[int]]:
-        """What happens in a step, and the results that are dropped after it.
+    @cached_property
+    def step(self) -> Ints:
+        """What a step takes, by a buffer's index, and gives back, by its complement."""
+        return np.array([coded for _, coded in self.timeline.events[self.resting :]], np.int64)
 
-        A buffer's index takes it, its complement gives it back; beyond the last buffer's index
-        are the slots that are written.
-        """
+    @cached_property
+    def first_step(self) -> Ints:
+        """The same, with the slots that get memory of their own."""
+        left = dict.fromkeys(slot for slot in self.slots if slot not in self.constants)
         found = []
-        for number, (_, coded) in enumerate(self.timeline.events[begun:], begun):
-            if sizes[coded if coded >= 0 else ~coded] > TINY:
-                found.append(coded)
-            found.extend(slot + len(sizes) for slot in self.written.get(number, ()))
+        for number, coded in enumerate(self.step.tolist(), self.resting):
+            found.append(coded)
+            for slot in self.written.get(number, ()):
+                if slot in left:
+                    del left[slot]
+                    found.append(slot)
+        return np.array([*found, *left], np.int64)
+
+    @cached_property
+    def results(self) -> list[int]:
+        """What is dropped after the step."""
         last = len(self.timeline.steps)
         kept = set(self.renewed.values())
-        results = [
+        return [
             index
             for index, buffer in enumerate(self.timeline.buffers)
             if buffer.end == last and buffer.start >= 0 and index not in kept
         ]
-        return found, [index for index in results if sizes[index] > TINY]
+
+    @cached_property
+    def variables(self) -> tuple[Heap, list[int]]:
+        """The heap with all that comes before what grows with the batch, and what follows."""
+        heap = Heap()
+        buffers = self.timeline.buffers
+        sizes: list[int] = self.timeline.sizes(1).tolist()
+        resting = [i for i in range(self.resting) if buffers[i].kind != "optimizer"]
+        fixed = list(takewhile(lambda i: not buffers[i].size.per_sample, resting))
+        for index in fixed:
+            heap.begin(index, buffers[index], sizes[index])
+        return heap, resting[len(fixed) :]
+
+    def begun(self, sizes: list[int]) -> Heap:
+        """The heap before the first step."""
+        variables, others = self.variables
+        heap = variables.copy()
+        for index in others:
+            heap.begin(index, self.timeline.buffers[index], sizes[index])
+        for slot in self.constants:
+            heap.address[slot] = heap.take(sizes[slot])
+        return heap
+
+    def peak(self, batch: int) -> int:
+        """The allocator's peak in a step that has others behind it."""
+        size = self.timeline.sizes(batch)
+        sizes: list[int] = size.tolist()
+        large = size > TINY
+        heap = self.begun(sizes)
+        if self.slots or self.renewed:
+            # Slots are written whatever their size.
+            large[self.slots] = True
+            first = self.first_step[large[buffer_of(self.first_step)]]
+            heap.run(lasting(first), sizes)
+            for before, after in self.renewed.items():
+                heap.address[before] = heap.address[after]
+            for index in self.results:
+                if large[index]:
+                    heap.give(heap.address[index])
+        heap.peak = heap.used
+        step = self.step[large[buffer_of(self.step)]]
+        highest = highest_live(step, size) + 1
+        heap.run(step[:highest], sizes)
+        more = reachable(step, size, highest, heap.peak - heap.used)
+        heap.run(step[highest:more], sizes)
+        return max(heap.peak, self.timeline.peak(batch))
+
+
+def buffer_of(moves: Ints) -> Ints:
+    """Which buffer each move is about."""
+    return np.where(moves < 0, ~moves, moves)
+
+
+def lasting(moves: Ints) -> Ints:
+    """Moves without what is given back at once: the same chunks are in use after it as before."""
+    brief = np.flatnonzero((moves[:-1] >= 0) & (moves[1:] == ~moves[:-1]))
+    return np.delete(moves, [*brief, *(brief + 1)])
+
+
+def highest_live(moves: Ints, size: Ints) -> int:
+    """The move after which most bytes have been asked for."""
+    change = np.where(moves < 0, -1, 1) * size[buffer_of(moves)]
+    return int(np.cumsum(change).argmax()) if moves.size else 0
+
+
+def reachable(moves: Ints, size: Ints, begin: int, room: int) -> int:
+    """Up to which move the bytes in use may still grow by more than `room`, from `begin` on.
+
+    A chunk has at least the bytes asked for, and less than twice as many or 128 MiB more; one that
+    is taken and given back counts the same both times.
+    """
+    which, taken = buffer_of(moves[begin:]), moves[begin:] >= 0
+    fresh = np.zeros(len(size), bool)
+    fresh[which[taken]] = True
+    asked = size[which]
+    most = np.minimum(2 * asked, asked + WHOLE)
+    change = np.where(taken, most, np.where(fresh[which], -most, -asked))
+    above = np.flatnonzero(np.cumsum(change) > room)
+    return begin + (int(above[-1]) + 1 if above.size else 0)
