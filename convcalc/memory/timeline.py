@@ -103,25 +103,39 @@ class Timeline:
         step = self.events[self.peak_event(batch)][0]
         return self.steps[step] if 0 <= step < len(self.steps) else None
 
+    @cached_property
+    def _lives(self) -> tuple[Ints, Ints]:
+        """The events that take each buffer and give it back; behind the last one: none."""
+        _, _, which, sign, _ = self._arrays
+        taken, given = (np.full(len(self.buffers), len(which), np.int64) for _ in range(2))
+        for found, changes in ((taken, sign > 0), (given, sign < 0)):
+            found[which[changes]] = np.flatnonzero(changes)
+        return taken, given
+
+    @cached_property
+    def _kinds(self) -> Ints:
+        """Which of `KINDS` each buffer is of."""
+        places = {kind: place for place, kind in enumerate(KINDS)}
+        return np.array([places[buffer.kind] for buffer in self.buffers], np.int64)
+
+    def _present(self, batch: int) -> Ints:
+        """Which buffers are alive at the peak."""
+        event = self.peak_event(batch)
+        taken, given = self._lives
+        return np.flatnonzero((taken <= event) & (given > event))
+
     def alive(self, batch: int) -> list[tuple[Buffer, int]]:
         """The buffers alive at the peak with their rounded bytes, largest first."""
-        last = self.peak_event(batch)
-        present: dict[int, None] = {}
-        for _, coded in self.events[: last + 1]:
-            if coded < 0:
-                present.pop(~coded, None)
-            else:
-                present[coded] = None
-        sizes = self.sizes(batch)
-        found = [(self.buffers[index], int(sizes[index])) for index in present]
-        return sorted(found, key=lambda pair: -pair[1])
+        present = self._present(batch)
+        sizes = self.sizes(batch)[present]
+        found = zip(present.tolist(), sizes.tolist(), strict=True)
+        return sorted(((self.buffers[i], size) for i, size in found), key=lambda pair: -pair[1])
 
     def breakdown(self, batch: int) -> dict[str, int]:
         """Rounded bytes at the peak by kind."""
-        found = dict.fromkeys(KINDS, 0)
-        for buffer, size in self.alive(batch):
-            found[buffer.kind] += size
-        return found
+        present = self._present(batch)
+        sizes, kinds = self.sizes(batch)[present], self._kinds[present]
+        return {kind: int(sizes[kinds == place].sum()) for place, kind in enumerate(KINDS)}
 
     @cached_property
     def marks(self) -> Ints:
@@ -143,7 +157,7 @@ class Timeline:
         """The most rounded bytes alive during each step, by kind; before it what rests before."""
         _, _, which, sign, _ = self._arrays
         deltas = sign * self.sizes(batch)[which]
-        kinds = np.array([KINDS.index(buffer.kind) for buffer in self.buffers], np.int64)[which]
+        kinds = self._kinds[which]
         found = {}
         for place, kind in enumerate(KINDS):
             total = np.concatenate([np.cumsum(np.where(kinds == place, deltas, 0)), [0]])
