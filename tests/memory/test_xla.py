@@ -18,8 +18,10 @@ from convcalc.memory.engines.xla.heap import (
     Interval,
     best_fit,
     into_donated,
+    lengths,
     most_at_once,
     packed,
+    packed_best,
 )
 from convcalc.memory.engines.xla.lazy import Emitter, reads
 from convcalc.memory.engines.xla.schedule import (
@@ -233,6 +235,34 @@ def test_gaps_can_make_a_block_higher_than_what_is_alive():
     # The two 8s lie apart when the 12 comes, in whatever order they are placed.
     buffers = [Interval(8 * KIB, 0, 3), Interval(8 * KIB, 2, 6), Interval(12 * KIB, 4, 5)]
     assert packed(buffers) >= most_at_once(buffers) == 20 * KIB
+
+
+def test_lives_are_counted_in_what_begins_and_ends_meanwhile():
+    buffers = [
+        Interval(8 * KIB, 0, 3),  # begins at 0; 1, 2, 3, 4 are the next two's
+        Interval(64, 1, 1),
+        Interval(64, 2, 2),
+        Interval(0, 2, 3),  # takes nothing
+        Interval(8 * KIB, 3, 9),  # begins before the first ends, at 5 and 6
+    ]
+    assert lengths(buffers)[0] == 6
+    assert lengths(buffers)[1] == lengths(buffers)[2] == 1
+    assert lengths(buffers)[4] == 2
+
+
+def test_a_cpus_block_is_the_lower_of_two():
+    """By size the 16 and the first 12 take the bottom, and the other 12 lies above the 16."""
+    buffers = [
+        Interval(8 * KIB, 1, 2),
+        Interval(16 * KIB, 5, 5),
+        Interval(12 * KIB, 2, 5),
+        Interval(12 * KIB, 0, 1),
+    ]
+    assert packed(buffers) == 36 * KIB
+    # What lives longest has the bottom, and then all the others find room above it.
+    assert packed_best(buffers) == most_at_once(buffers) == 28 * KIB
+    assert packed_best([Interval(8 * KIB + 1, 0, 1)]) == 8 * KIB + 64
+    assert packed_best([]) == 0
 
 
 def test_a_donated_variable_holds_what_fits_while_it_is_free():

@@ -46,7 +46,7 @@ class CpuRules(Updates):
         self.pools: dict[Value, tuple[Value, Value]] = {}
         """Gradients of max-pools that are not yet scattered: indices and gradient."""
         self.flat: dict[Value, Value] = {}
-        """Gradients by what they were before a change of shape, which sums need not wait for."""
+        """Others with the same elements in another arrangement, which sums are made of."""
         self.roots: list[Node] = []
         self.updates: list[tuple[Value, Node]] = []
         self.donated: list[tuple[Size, Node, Node]] = []
@@ -236,6 +236,10 @@ class Here:
         """A reduction, or something on its result: never fused."""
         return self.run(Kind.CALL, primitive, inputs, spec)
 
+    def total(self, primitive: str, value: Value, spec: TensorSpec) -> Value:
+        """A sum over all axes but the last, in whatever order."""
+        return self.small(primitive, [self.rules.flat.get(value, value)], spec)
+
     def reduced(self, primitive: str, value: Value, spec: TensorSpec) -> Value:
         """A sum over all axes but the last: in two steps where one of them is long."""
         shape = value.spec.shape_at(self.rules.batch) or ()
@@ -304,7 +308,9 @@ def product(call: Call) -> None:
     if dot:
         y = here.run(Kind.VIEW, "bitcast", [y], out)
     elif dilated:
-        y = here.run(Kind.MOVE, "batch to space", [y], out)
+        apart, y = y, here.run(Kind.MOVE, "batch to space", [y], out)
+        if made.elements == out.elements:
+            known.flat[y] = apart
     if "bias" in call.w:
         y = here.ew("bias", [y, call.w["bias"]], out)
     call.result(y)
@@ -339,9 +345,8 @@ def product(call: Call) -> None:
 
 def bias_gradient(here: Here, dy: Value) -> None:
     """One sum."""
-    dy = here.rules.flat.get(dy, dy)
     if "bias" in here.call.w and here.call.trains("bias"):
-        here.variable("bias", here.small("bias gradient", [dy], here.call.w["bias"].spec))
+        here.variable("bias", here.total("bias gradient", dy, here.call.w["bias"].spec))
 
 
 def batched(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec] | None:
@@ -409,7 +414,7 @@ def batch_norm(call: Call) -> None:
         scale = here.small("scale", [*weights, *moving], per)
         call.result(here.ew("normalize", [x, scale], spec))
         return
-    mean = here.small("mean", [x], per)
+    mean = here.total("mean", x, per)
     squared = here.ew("squared difference", [x, mean], spec)
     variance = here.reduced("variance", squared, per)
     root = here.small("rsqrt", [variance], per)
@@ -418,7 +423,7 @@ def batch_norm(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
-        beta = here.small("beta gradient", [dy], per)
+        beta = here.total("beta gradient", dy, per)
         both = here.ew("dy * x", [dy, x], spec)
         gamma = here.reduced("gamma gradient", both, per)
         factor = here.small("factor", [gamma, beta, root, mean], per)

@@ -1,18 +1,17 @@
 """Where XLA puts its temporaries: one block of memory, filled by the best fit.
 
-`xla/service/heap_simulator`: buffers in order of size, the largest first; each takes the smallest
-gap that is free for its whole life, or goes on top.
+`xla/service/heap_simulator`: buffers one after the other in order of size, or of length of life;
+each takes the smallest gap that is free for its whole life, or goes on top.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 ALIGNMENT = 256
+CPU_ALIGNMENT = 64
 #: Smaller buffers fit in between the others.
 SMALLEST = 4096
 NO_GAP = 1 << 62
@@ -66,11 +65,10 @@ def into_donated(
 
 
 def packed(buffers: Sequence[Interval]) -> int:
-    """The height of the block that holds all of them.
+    """The height of the block that holds all of them, the largest placed first (``kSpatial``).
 
-    The largest first, of equal ones that which lives longest (``kSpatial``).  XLA also places by
-    length of life alone and takes the lower block.  Our lives have fewer steps than its own, and
-    placed so they came out lower than XLA's block where both were compared; it is left out.
+    Of equal ones that which lives longest.  XLA also places by length of life alone; on a GPU our
+    lives have fewer steps than its own, and what came out was too low where both were compared.
     """
     large = [buffer for buffer in buffers if buffer.size >= SMALLEST]
     if (least := most_at_once(large)) >= NO_GAP:
@@ -79,17 +77,54 @@ def packed(buffers: Sequence[Interval]) -> int:
     return best_fit(sorted(large, key=lambda b: (-b.size, b.start - b.end)))
 
 
-def rounded(size: int) -> int:
+def packed_best(buffers: Sequence[Interval]) -> int:
+    """The height of the lower of two blocks, as XLA chooses on a CPU (`ChooseBestHeapAlgorithm`).
+
+    The largest first, or those that live longest first (``kTemporal``).  Lives are as long as the
+    number of times that memory is taken or given back meanwhile, be it for the smallest buffer.
+    """
+    lives = lengths(buffers)
+    large = [i for i, buffer in enumerate(buffers) if buffer.size >= SMALLEST]
+    least = most_at_once([buffers[i] for i in large], CPU_ALIGNMENT)
+    if least >= NO_GAP:
+        return least
+    spatial = sorted(large, key=lambda i: (-buffers[i].size, -lives[i], buffers[i].start))
+    block = best_fit([buffers[i] for i in spatial], CPU_ALIGNMENT)
+    if block <= least:
+        return block
+    temporal = sorted(large, key=lambda i: (-lives[i], -buffers[i].size, buffers[i].start))
+    return min(block, best_fit([buffers[i] for i in temporal], CPU_ALIGNMENT))
+
+
+def lengths(buffers: Sequence[Interval]) -> list[int]:
+    """How long buffers live, counted as `GlobalDecreasingSizeBestFitHeap` counts its time.
+
+    It goes on by one whenever a buffer begins or ends; at one step first all begin, then all end.
+    What takes no memory does neither.
+    """
+    begins = sorted(buffer.start for buffer in buffers if buffer.size)
+    ends = sorted(buffer.end for buffer in buffers if buffer.size)
+    return [
+        # What has begun up to the last step, and has ended before it, since the first.
+        bisect_right(begins, buffer.end)
+        - bisect_left(begins, buffer.start)
+        + bisect_left(ends, buffer.end)
+        - bisect_left(ends, buffer.start)
+        for buffer in buffers
+    ]
+
+
+def rounded(size: int, alignment: int = ALIGNMENT) -> int:
     """Bytes that a buffer takes up."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return -(-size // alignment) * alignment
 
 
-def most_at_once(buffers: Sequence[Interval]) -> int:
+def most_at_once(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int:
     """The most bytes alive at once: no block can be lower."""
     changes: dict[int, int] = {}
     for size, start, end in buffers:
-        changes[start] = changes.get(start, 0) + rounded(size)
-        changes[end + 1] = changes.get(end + 1, 0) - rounded(size)
+        changes[start] = changes.get(start, 0) + rounded(size, alignment)
+        changes[end + 1] = changes.get(end + 1, 0) - rounded(size, alignment)
     alive = most = 0
     for step in sorted(changes):
         alive += changes[step]
@@ -97,22 +132,21 @@ def most_at_once(buffers: Sequence[Interval]) -> int:
     return most
 
 
-def best_fit(buffers: Sequence[Interval]) -> int:
+def best_fit(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int:
     """The height of a block into which buffers are put in the order given."""
-    count = len(buffers)
-    starts = np.array([buffer.start for buffer in buffers], np.int64)
-    ends = np.array([buffer.end for buffer in buffers], np.int64)
-    low, high = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    for i, (size, start, end) in enumerate(buffers):
-        meet = np.flatnonzero((starts[:i] <= end) & (ends[:i] >= start))
-        at = 0
-        if meet.size:
-            meet = meet[np.argsort(low[meet])]
-            tops = np.maximum.accumulate(high[meet])
-            below = np.concatenate(([0], tops[:-1]))
-            gaps = low[meet] - below
-            gaps[gaps < rounded(size)] = NO_GAP
-            best = int(gaps.argmin())
-            at = int(below[best] if gaps[best] < NO_GAP else tops[-1])
-        low[i], high[i] = at, at + rounded(size)
-    return int(high.max(initial=0))
+    placed: list[tuple[int, int, int, int]] = []
+    block = 0
+    for size, start, end in buffers:
+        need = rounded(size, alignment)
+        at, gap, top = -1, NO_GAP, 0
+        for low, high in [(p[0], p[1]) for p in placed if p[2] <= end and p[3] >= start]:
+            if need <= low - top < gap:
+                at, gap = top, low - top
+            if high > top:
+                top = high
+        if at < 0:
+            at = top
+        insort(placed, (at, at + need, start, end))
+        if at + need > block:
+            block = at + need
+    return block
