@@ -27,7 +27,7 @@ from benchmarks.memory.measure import load
 from convcalc.errors import ModelError
 from convcalc.memory.intervals import bounds
 from convcalc.memory.predict import job_for, predict
-from convcalc.verify import records
+from convcalc.verify import records, targets
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "memory.md"
@@ -73,6 +73,12 @@ def engine_of(record: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def older(target: str) -> int | None:
+    """The major compute capability of a compile target, if it is older than Hopper's."""
+    major = int(dict(targets.find(target).figures)["capability"].split(".")[0])
+    return major if major < 9 else None
+
+
 def scores(
     found: Iterable[dict[str, Any]], marks: dict[str, str], only: str = ""
 ) -> Iterator[Score]:
@@ -93,7 +99,8 @@ def scores(
             loaded[record["network"], size] = load(record["network"], {"input": size})
         job = job_for(record["mode"], record["dtype"], record["optimizer"], device)
         more = {name: record[name] for name in records.EXTRA if name in record}
-        job = replace(job, threads=record.get("threads"), **more)
+        capability = older(record["device"]) if target else None
+        job = replace(job, threads=record.get("threads"), capability=capability, **more)
         try:
             made = predict(loaded[record["network"], size], engine, job, record["batch"])
         except (ModelError, ModuleNotFoundError) as error:

@@ -49,6 +49,9 @@ class Job:
     """Whether gradients of several steps are added up before an update."""
     ema: bool = False
     """Whether a moving average of each trainable variable is kept."""
+    capability: int | None = None
+    """A GPU's major compute capability where it is 7 or 8, which XLA serves otherwise than later
+    ones; None: later, or no GPU."""
 
     @property
     def training(self) -> bool:

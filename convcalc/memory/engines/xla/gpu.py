@@ -1,8 +1,9 @@
-"""What XLA's GPU compiler keeps and makes for each operator, NHWC, as its dumps show it.
+"""What XLA's GPU compiler keeps and makes for each operator, as its dumps show it.
 
 Convolutions and matrix products are library calls whose operands and results are buffers.
 Everything between them is fused: a normalization, an activation or a residual sum is computed anew
-in each fusion that reads it, unless a library call reads it, which needs a buffer.
+in each fusion that reads it, unless a library call reads it, which needs a buffer.  What differs
+where convolutions run with channels first is in `planar`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convcalc.memory.engines.xla.lazy import Emitter, Lazy, emitter, reads
+from convcalc.memory.engines.xla.planar import WORKSPACE, Layout
 from convcalc.memory.engines.xla.updates import Updates
 from convcalc.memory.job import SQUARED_ERROR
 from convcalc.memory.lowering import Call, Lowering
@@ -65,10 +67,18 @@ class GpuRules(Updates):
         """A variable's memory is free between two operations: (size, from, to)."""
         self.readers: dict[str, list[Op]] = {}
         self.channels_first = False
+        self.layout = Layout()
+        self.planes: dict[Value, Value] = {}
+        """The network's inputs with channels first."""
+        self.convs: set[Value] = set()
+        """Gradients that meet others and that a forward convolution will make."""
+        self.sides: set[Value] = set()
+        """Sums that a convolution has made."""
 
     def prepare(self, lowering: Lowering) -> None:
         """Look at the whole network before it is lowered."""
         self.channels_first = lowering.net.channels_first
+        self.layout = Layout.of(lowering.net, lowering.job, self.batch)
         made = {op.name: op for op in lowering.net.ops}
         for op in lowering.net.ops:
             for name in op.inputs:
@@ -131,15 +141,44 @@ class GpuRules(Updates):
         return emit.lazy(output.spec, output, total)
 
     def accumulate(self, lowering: Lowering, name: str, parts: Sequence[Value]) -> Value:
-        """A sum inside a fusion; a max-pool's gradient is scattered into the other's buffer."""
+        """A sum, one after the other as they arrive; max-pools' gradients are scattered into it."""
         emit = Emitter(lowering, name)
-        rest = list(parts)
-        for part in [part for part in parts if part in self.scatters]:
-            rest.remove(part)
-            rest.append(self.scatter(emit, part, rest))
-        if len(rest) == 1:
-            return rest[0]
-        return emit.lazy(rest[0].spec, *rest)
+        pooled = [part for part in parts if part in self.scatters]
+        rest = [part for part in parts if part not in pooled]
+        if not rest:
+            rest = [self.scatter(emit, pooled.pop(0), ())]
+        total = rest[0]
+        for part in rest[1:]:
+            total = self.plus(emit, total, part)
+        total = self.convolved(emit, total)
+        for part in pooled:
+            total = self.scatter(emit, part, [total])
+        return total
+
+    def plus(self, emit: Emitter, left: Value, right: Value) -> Value:
+        """Two gradients: a forward convolution adds the other to its result by itself.
+
+        `CudnnFusedConvRewriter` makes it a side input.  A sum that is a convolution's takes no
+        second one, and then the right one is not looked at.
+        """
+        if left in self.convs:
+            conv, side = left, self.convolved(emit, right)
+        elif right in self.convs and left not in self.sides:
+            conv, side = right, left
+        else:
+            return emit.lazy(left.spec, left, self.convolved(emit, right))
+        self.convs.remove(conv)
+        made = emit.one("conv", [*reads(conv), emit.store(side, "sum")], conv.spec)
+        total = emit.kept(conv.spec, made)
+        self.sides.add(total)
+        return total
+
+    def convolved(self, emit: Emitter, part: Value) -> Value:
+        """A gradient whose convolution has nothing to add."""
+        if part not in self.convs:
+            return part
+        self.convs.remove(part)
+        return emit.kept(part.spec, emit.one("conv", reads(part), part.spec))
 
     def narrowed(self, lowering: Lowering, value: Value) -> Value:
         """A conversion, stored where a library call reads it."""
@@ -155,6 +194,7 @@ class GpuRules(Updates):
             whole = parts[0]
             if len(parts) > 1 or whole in self.scatters:
                 whole = self.accumulate(lowering, name, parts)
+            whole = self.convolved(emit, whole)
             stored = emit.store(whole, "dY")
             ready.append(stored)
             lowering.arrived[name] = [emit.kept(whole.spec, stored)]
@@ -169,6 +209,11 @@ class GpuRules(Updates):
             )  # fmt: skip
             found[name] = emit.kept(value.spec, made)
         return found
+
+    def summed(self, dy: Value) -> bool:
+        """Whether a gradient is a sum of buffers as large: reading it again reads them all."""
+        least = dy.size.at(self.batch)
+        return sum(value.size.at(self.batch) >= least for value in reads(dy)) > 1
 
     def scatter(self, emit: Emitter, part: Value, others: Sequence[Value]) -> Value:
         """The gradient of a max-pool's input: each value goes where the maximum was."""
@@ -269,6 +314,18 @@ def kernel_gradient(call: Call, inputs: Iterable[Value]) -> None:
         call.give_weight("kernel", call.weight_gradient("kernel", inputs))
 
 
+def plane(call: Call, spec: TensorSpec) -> tuple[int, int]:
+    """Channels, and elements of one of them."""
+    channels = int(vector(call, spec).dims[0])
+    return channels, int(spec.elements) // max(channels, 1)
+
+
+def images(spec: TensorSpec) -> bool:
+    """Whether channels first and channels last are two orders of the elements."""
+    dims = spec.dims[1:]
+    return len(dims) > 1 and dims[-1] != 1 and any(size != 1 for size in dims[:-1])
+
+
 def settle(call: Call, y: Lazy) -> Lazy:
     """Decide whether an op's result becomes a buffer: by who reads it.
 
@@ -283,13 +340,24 @@ def settle(call: Call, y: Lazy) -> Lazy:
     # In training two reductions read a max-pool's input, the values and the places.
     pooled = call.training and "max_pool" in types
     normalized = "batch_norm" in types or "layer_norm" in types or "group_norm" in types
+    again = known.layout.planar and known.layout.recomputed(*plane(call, y.spec))
     wanted = (
         any(kind in CALLS for kind in types)
-        or (y.origin == "act" and (normalized or (several and y.mask_after_norm)))
-        or (y.origin == "exp" and several and known.rows(y.spec) < RECOMPUTED_ROWS)
+        or (y.origin == "act" and (normalized or (several and y.mask_after_norm)) and not again)
+        or (
+            y.origin == "exp"
+            and several
+            and not (again if known.layout.planar else known.rows(y.spec) >= RECOMPUTED_ROWS)
+        )
         or (y.origin in ("add", "average") and (several or normalized))
-        or (y.origin == "act" and y.relu and y.mask_after_norm and pooled)
-        or (y.origin == "cat" and "max_pool" in types)
+        or (
+            y.origin == "act"
+            and y.relu
+            and y.mask_after_norm
+            and pooled
+            and not known.layout.planar
+        )
+        or (y.origin == "cat" and ("max_pool" in types or (normalized and known.layout.planar)))
     )
     if y.stored is not None or not y.sources or not wanted:
         return y
@@ -312,8 +380,12 @@ def settle(call: Call, y: Lazy) -> Lazy:
 
 
 def finish(call: Call, y: Lazy) -> Lazy:
-    """Give the op's result on."""
+    """Give the op's result on; what a program gives back has its channels where they were."""
+    net, layout = call.lowering.net, rules(call).layout
     settle(call, y)
+    given = not call.training and call.op.name in net.outputs
+    if given and layout.turns and y.stored is not None and images(y.spec):
+        y = emitter(call).kept(y.spec, emitter(call).one("transpose", [y], y.spec), y.origin)
     call.result(y)
     return y
 
@@ -322,13 +394,14 @@ def finish(call: Call, y: Lazy) -> Lazy:
 def conv(call: Call) -> None:
     """A cuDNN call.  Kept: the input as a buffer, the output before the activation."""
     emit, known = emitter(call), rules(call)
-    x, spec = symmetric(call, emit, emit.store(call.x[0]))
+    x, spec = symmetric(call, emit, in_planes(call, emit.store(call.x[0])))
     kernel, shape = kernel_of(call)
     slides = call.operator.slides(call.ins[0])
     transposed = known.turned(emit, kernel, shape)
     needed = call.needs(0) and call.training
     copied = None
-    if needed and all(slide.kernel == 1 for slide in slides):
+    pointwise = all(slide.kernel == 1 for slide in slides)
+    if needed and pointwise and not known.layout.planar:
         # A 1x1 kernel has its bytes in the right order for the input's gradient: one more copy.
         copied = emit.one("copy", [kernel], shape, kind="weights")
     z = emit.kept(call.outs[0], emit.one("conv", [x, transposed], call.outs[0]), "conv")
@@ -345,8 +418,23 @@ def conv(call: Call) -> None:
         if strided and call.operator.type == "depthwise_conv":
             wide = resized(call, call.outs[0], (size + 2 for size in space(call, call.outs[0])))
             d = emit.one("pad", [d], wide)
-        made = emit.one("conv", [d, transposed if copied is None else copied], spec)
-        call.give(0, emit.kept(call.ins[0], made))
+        operands = [d, transposed if copied is None else copied]
+        if pointwise and not strided and len(known.readers[call.op.inputs[0]]) > 1:
+            dx = emit.lazy(call.ins[0], *operands)
+            known.convs.add(dx)
+        else:
+            dx = emit.kept(call.ins[0], emit.one("conv", operands, spec))
+        call.give(0, dx)
+
+
+def in_planes(call: Call, x: Value) -> Value:
+    """The network's input as convolutions read it; what is computed is there as they need it."""
+    known = rules(call)
+    if not known.layout.turns or x.node is not None or not images(x.spec):
+        return x
+    if x not in known.planes:
+        known.planes[x] = emitter(call).one("transpose", [x], x.spec)
+    return known.planes[x]
 
 
 def bias_gradient(call: Call, dy: Value) -> None:
@@ -437,17 +525,27 @@ def dense(call: Call) -> None:
     kernel = call.w["kernel"]
     if call.lowering.job.mixed:
         kernel = emit.one("convert", [kernel], kernel.spec, kind="weights")
-    made = emit.one("dot", [x, kernel], call.outs[0])
+    made = product(call, [x, kernel], emit.value(call.outs[0]))
     finish(call, emit.kept(call.outs[0], made, "dot"))
 
     @call.backward
     def gradient(dy: Value) -> None:
         d = emit.store(dy, "dY")
-        kernel_gradient(call, [x, d])
+        if call.trains("kernel"):
+            made = Value(kernel.spec, call.lowering.job.width, "gradients", f"{call.layer}/kernel")
+            call.give_weight("kernel", product(call, [x, d], made))
         bias_gradient(call, dy)
         if call.needs(0):
-            dx = emit.one("dot", [d, kernel], call.ins[0])
+            dx = product(call, [d, kernel], emit.value(call.ins[0]))
             call.give(0, emit.kept(call.ins[0], dx))
+
+
+def product(call: Call, factors: Sequence[Value], result: Value) -> Value:
+    """A matrix product, with its workspace if it is cuBLAS'."""
+    emit = emitter(call)
+    beside = [emit.value(WORKSPACE)] if rules(call).layout.cublas else []
+    emit.run("dot", factors, [result, *beside])
+    return result
 
 
 @GpuRules.rule("activation", "prelu")
@@ -476,10 +574,11 @@ def activation(call: Call) -> None:
     last = any(op.operator.type == "global_pool" for op in readers)
     many = known.rows(call.outs[0]) >= MASK_ROWS
     after_norm = origin == "bn" and getattr(x, "normalized", "") not in ("add", "cat")
+    layout, place = known.layout, plane(call, call.outs[0])
     y.masked = (
         call.training
         and function == "relu"
-        and many
+        and (layout.masked(*place, last) if layout.planar else many)
         and (after_norm or (origin == "add" and last))
         and call.lowering.job.width > 2
     )
@@ -491,7 +590,8 @@ def activation(call: Call) -> None:
         @call.backward
         def gradient(dy: Value) -> None:
             dx = emit.lazy(call.ins[0], dy, *(reads(y) if function in BY_RESULT else before))
-            emit.store(dx, "activation gradient")
+            if not layout.planar or known.summed(dy) or not layout.recomputed(*place):
+                emit.store(dx, "activation gradient")
             call.give(0, dx)
 
         return
@@ -507,7 +607,10 @@ def activation(call: Call) -> None:
         dx.gated = dy
         from_pool = getattr(dy, "origin", "") == "spread"
         normalized = getattr(x, "normalized", "")
-        if origin == "bn" and function == "relu6" and many:
+        if layout.planar:
+            if origin in ("bn", "add") and (known.summed(dy) or not layout.recomputed(*place)):
+                emit.store(dx, "select")
+        elif origin == "bn" and function == "relu6" and many:
             small = emit.one("mask", [dy, *before], call.outs[0]._replace(dtype="bool"))
             dx = emit.lazy(call.ins[0], dy, small)
         elif (
@@ -536,7 +639,8 @@ def normalization(call: Call) -> None:
     small = vector(call, spec) if call.operator.type == "batch_norm" else per_position(call)
     mean = emit.one("mean", [x], small)
     centered: Value = x
-    if known.rows(spec) <= CENTERED_ROWS and known.batch * spec.elements >= CENTERED_ELEMENTS:
+    few = known.rows(spec) <= CENTERED_ROWS and not known.layout.planar
+    if few and known.batch * spec.elements >= CENTERED_ELEMENTS:
         made = emit.one("centered", [x, mean], spec, elementwise=True)
         centered = emit.kept(spec, made)
     variance = emit.one("variance", [centered, mean], small)
@@ -584,7 +688,7 @@ def fitted(emit: Emitter, dy: Value, spec: TensorSpec, whole: TensorSpec) -> Val
 @GpuRules.rule("multiply")
 def multiply(call: Call) -> None:
     """A product inside a fusion; the gradient of a broadcast gate needs it stored."""
-    emit = emitter(call)
+    emit, known = emitter(call), rules(call)
     finish(call, emit.lazy(call.outs[0], *call.x, origin="multiply"))
 
     @call.backward
@@ -595,7 +699,8 @@ def multiply(call: Call) -> None:
             others = [value for other, value in enumerate(call.x) if other != place]
             product = emit.lazy(call.outs[0], dy, *others)
             if spec.elements < call.outs[0].elements:
-                emit.store(product, "product")
+                if not known.layout.planar:
+                    emit.store(product, "product")
                 call.give(place, emit.kept(spec, emit.one("sum", [product], spec)))
             else:
                 call.give(place, product)
@@ -629,7 +734,8 @@ def max_pool(call: Call) -> None:
         call.backward(lambda dy: call.give(0, emit.lazy(spec, dy)))
         return
     alone = len(known.readers[call.op.inputs[0]]) == 1
-    shares = call.training and spec.dims in known.shared_zeros and alone
+    padded = any(slide.before for slide in way)
+    shares = call.training and spec.dims in known.shared_zeros and alone and not padded
     relu = isinstance(x, Lazy) and x.relu and x.stored is None
     trained = call.training and call.needs(0)
     # Zeros that a ReLU reads as well live from the forward pass on: the gradient has its own.
@@ -646,8 +752,20 @@ def max_pool(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
+        computed = isinstance(dy, Lazy) and dy.stored is None
+        d = emit.store(dy, "dY")
+        if known.layout.turns and not computed and images(dy.spec):
+            d = emit.one("transpose", [d], dy.spec)
+        if padded:
+            # Into zeros as large as the padded input, of which the middle is read.
+            sizes = (slide.size + slide.before + slide.after for slide in way)
+            wide = resized(call, spec, sizes)
+            zeros = emit.one("zeros", [], wide, elementwise=True)
+            whole = emit.one("scatter", [d, *indices, zeros], wide, elementwise=True)
+            call.give(0, emit.lazy(spec, whole))
+            return
         part = emit.lazy(spec)
-        known.scatters[part] = (emit.store(dy, "dY"), tuple(indices), target)
+        known.scatters[part] = (d, tuple(indices), target)
         call.give(0, known.scatter(emit, part, ()) if alone else part)
 
 
@@ -718,7 +836,8 @@ def view(call: Call) -> None:
     emit = emitter(call)
     (x,) = call.x
     y = emit.lazy(call.outs[0], x, origin=getattr(x, "origin", ""))
-    if isinstance(x, Lazy):
+    moves = rules(call).layout.turns and images(call.ins[0]) != images(call.outs[0])
+    if isinstance(x, Lazy) and not moves:
         y.stored, y.relu = x.stored, x.relu
         y.pieces = x.pieces
     finish(call, y)
@@ -726,7 +845,8 @@ def view(call: Call) -> None:
     @call.backward
     def gradient(dy: Value) -> None:
         dx = emit.lazy(call.ins[0], dy)
-        dx.stored = dy.stored if isinstance(dy, Lazy) else dy
+        if not moves:
+            dx.stored = dy.stored if isinstance(dy, Lazy) else dy
         call.give(0, dx)
 
 
