@@ -372,11 +372,23 @@ def test_a_plan_serves_the_batches_of_its_power_of_two():
 def test_the_block_finds_a_hole_of_an_initializer_or_not():
     net = network({"dense": {"units": 32, "bias": False}}, size=(64,))
     job = Job("inference", optimizer="none")
-    kernel, x, y, tables = 64 * 32 * 4, 8 * 64 * 4, 8 * 32 * 4, 512
-    # Three tensors of the kernel's size are made, two of them let go; three of the input's in that
-    # hole, whose first two leave one of 4 KiB.
-    for block, taken in ((4096, 4096), (3072, 4096), (2048, 2048), (2304, 4096), (16384, 16384)):
-        assert handed_out(net, job, 8, block) == kernel + x + taken + y + tables
+    kernel, handle, x, y = 64 * 32 * 4, 256, 8 * 64 * 4, 8 * 32 * 4
+    # Three tensors of the kernel's size are made, two of them let go; the handle, the input and the
+    # output go into that hole, and leave one of 13,056 bytes.
+    hole = 2 * kernel - handle - x - y
+    for block, taken in ((4096, 4096), (6400, 6400), (6656, hole), (hole, hole), (13312, 13312)):
+        assert handed_out(net, job, 8, block) == kernel + handle + x + y + taken
+
+
+def test_training_also_has_handles_tables_and_what_the_last_step_left():
+    net = network({"dense": {"units": 32, "bias": False}}, size=(64,))
+    kernel, x, y, block = 64 * 32 * 4, 8 * 64 * 4, 8 * 32 * 4, 1 << 16
+    for optimizer, slots in (("sgd", 0), ("adam", 2)):
+        variables = 1 + slots + 4  # the step's number, the rate, the loss's sum and number
+        table = 256  # 8 bytes each
+        found = handed_out(net, Job(optimizer=optimizer), 8, block)
+        made = kernel * (1 + slots) + 256 * variables + x + y
+        assert found == made + block + 2 * 256 + table + 256
 
 
 def test_what_inference_gives_back_is_asked_for_beside_the_block():

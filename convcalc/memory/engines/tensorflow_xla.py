@@ -13,6 +13,14 @@ from convcalc.memory.job import Job
 from convcalc.network import Network
 from convcalc.tensors import DTYPE_BYTES
 
+#: Variables beside the network's own: the step's number, the learning rate, the loss's sum and
+#: the number of samples in it.
+OF_TRAINING = 4
+#: Scalars that a step leaves to the next: the loss's sum and number.
+RESULTS = 2
+#: Bytes of an entry in the table of what a program gives back.
+POINTER = 8
+
 regime = xla.regime
 
 
@@ -29,14 +37,16 @@ def make(net: Network, job: Job, batch: int) -> Plan:
 def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     """The allocator's peak during a step whose temporaries take `temporary` bytes.
 
-    Seen in the allocator's log: an initializer draws, scales and shifts, and leaves two holes; the
-    slots begin as one constant of zeros for each size, and get memory of their own behind the block
-    of the first step, which so leaves a hole together with those constants.
+    Seen in the allocator's log: an initializer draws, scales and shifts, and leaves two holes; each
+    variable has a handle; the slots begin as one constant of zeros for each size, and get memory of
+    their own behind the block of the first step, which so leaves a hole together with those
+    constants.
     """
     bfc = BFC()
     width = job.variable_width
     trained: list[int] = []
     frozen = {op.weights for op in net.ops if not op.trainable}
+    variables = OF_TRAINING if job.training else 0
     for key, params in net.params.items():
         for param in params:
             each = width if param.dtype == "float" else DTYPE_BYTES[param.dtype]
@@ -44,14 +54,25 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
             for length in param.shape:
                 size *= length
             place(bfc, rounded(size), random=param.trainable and len(param.shape) > 1)
+            bfc.take(ROUND)
+            variables += 1
             if param.trainable and key not in frozen:
                 trained.append(rounded(size))
     for spec in net.inputs.values():
-        place(bfc, rounded(spec.bytes_at(batch, job.width)), random=spec.dtype == "float")
-    if job.training:
-        for name in net.outputs:
-            bfc.take(rounded(net.tensors[name].bytes_at(batch, job.width)))
+        bfc.take(rounded(spec.bytes_at(batch, job.width)))
     block = rounded(temporary)
+    outputs = [net.tensors[name].bytes_at(batch, job.width) for name in dict.fromkeys(net.outputs)]
+    if not job.training:
+        # What a program gives back is no part of its block of temporaries.
+        bfc.peak = bfc.used
+        for size in [*outputs, temporary]:
+            bfc.take(rounded(size))
+        return bfc.peak
+    for size in outputs:
+        bfc.take(rounded(size))
+    variables += job.slots * len(trained)
+    for _ in range(OF_TRAINING + job.slots * len(trained) + RESULTS):
+        bfc.take(ROUND)
     zeros = [bfc.take(size) for size in dict.fromkeys(trained)] if job.slots else []
     first = bfc.take(block)
     for size in trained:
@@ -62,12 +83,8 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
         bfc.give(address)
     bfc.peak = bfc.used
     bfc.take(block)
-    if not job.training:
-        # What a program gives back is no part of its block of temporaries.
-        for name in dict.fromkeys(net.outputs):
-            bfc.take(rounded(net.tensors[name].bytes_at(batch, job.width)))
-    # The executor's argument and result tables.
-    return bfc.peak + 2 * ROUND
+    # The table of what the program gives back, and one scalar more.
+    return bfc.peak + rounded(POINTER * variables) + ROUND
 
 
 def rounded(size: int) -> int:
