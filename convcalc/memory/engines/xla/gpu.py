@@ -45,6 +45,8 @@ CENTERED_ROWS = 4_096
 CENTERED_ELEMENTS = 1 << 14
 #: Rows from which an expensive activation with several readers is recomputed, not stored.
 RECOMPUTED_ROWS = 1 << 16
+#: Pieces of a concatenation up to which a max-pool reads them where they are.
+PIECES = 2
 
 
 class GpuRules(Updates):
@@ -66,18 +68,24 @@ class GpuRules(Updates):
         self.donated: list[tuple[Size, Node, Node]] = []
         """A variable's memory is free between two operations: (size, from, to)."""
         self.readers: dict[str, list[Op]] = {}
+        self.dims: dict[str, tuple[Any, ...]] = {}
+        """The shape of each tensor."""
+        self.forward: set[str] = set()
+        """Tensors that forward convolutions make."""
         self.channels_first = False
         self.layout = Layout()
         self.planes: dict[Value, Value] = {}
         """The network's inputs with channels first."""
         self.convs: set[Value] = set()
-        """Gradients that meet others and that a forward convolution will make."""
+        """What a forward convolution will make when it knows which tensor it adds."""
         self.sides: set[Value] = set()
         """Sums that a convolution has made."""
 
     def prepare(self, lowering: Lowering) -> None:
         """Look at the whole network before it is lowered."""
         self.channels_first = lowering.net.channels_first
+        self.dims = {name: spec.dims for name, spec in lowering.net.tensors.items()}
+        self.forward = {op.name for op in lowering.net.ops if op.operator.type == "conv"}
         self.layout = Layout.of(lowering.net, lowering.job, self.batch)
         made = {op.name: op for op in lowering.net.ops}
         for op in lowering.net.ops:
@@ -100,6 +108,20 @@ class GpuRules(Updates):
             through = op.operator.type in VIEWS or (op.operator.type == "dropout" and spatial(op))
             found.extend(self.consumers(op.name) if through else [op])
         return found
+
+    def adds(self, conv: Op) -> bool:
+        """Whether a convolution makes a sum with another tensor, see `plus`."""
+        readers = self.readers.get(conv.name, ())
+        if len(readers) != 1 or readers[0].operator.type != "add" or len(readers[0].inputs) != 2:
+            return False
+        left, right = readers[0].inputs
+        if left == right or self.dims[left] != self.dims[right]:
+            return False
+        return conv.name == left or not self.summable(left)
+
+    def summable(self, name: str) -> bool:
+        """Whether a tensor is a forward convolution's, which nothing else reads."""
+        return name in self.forward and len(self.readers[name]) == 1
 
     def rows(self, spec: TensorSpec) -> int:
         """Elements of a channel: batch x height x width."""
@@ -357,7 +379,8 @@ def settle(call: Call, y: Lazy) -> Lazy:
             and pooled
             and not known.layout.planar
         )
-        or (y.origin == "cat" and ("max_pool" in types or (normalized and known.layout.planar)))
+        or (y.origin == "cat" and len(y.sources) > PIECES and "max_pool" in types)
+        or (y.origin == "cat" and normalized and known.layout.planar)
     )
     if y.stored is not None or not y.sources or not wanted:
         return y
@@ -404,8 +427,12 @@ def conv(call: Call) -> None:
     if needed and pointwise and not known.layout.planar:
         # A 1x1 kernel has its bytes in the right order for the input's gradient: one more copy.
         copied = emit.one("copy", [kernel], shape, kind="weights")
-    z = emit.kept(call.outs[0], emit.one("conv", [x, transposed], call.outs[0]), "conv")
-    finish(call, z)
+    if known.adds(call.op):
+        call.result(emit.lazy(call.outs[0], x, transposed, origin="conv"))
+        known.convs.add(call.lowering.values[call.op.name])
+    else:
+        z = emit.one("conv", [x, transposed], call.outs[0])
+        finish(call, emit.kept(call.outs[0], z, "conv"))
     strided = any(slide.stride > 1 for slide in slides)
 
     @call.backward
@@ -668,8 +695,12 @@ def per_position(call: Call) -> TensorSpec:
 @GpuRules.rule("add", "average", "subtract", "maximum", "minimum")
 def add(call: Call) -> None:
     """A sum inside a fusion; its gradient goes to each summand as it is."""
-    emit = emitter(call)
-    finish(call, emit.lazy(call.outs[0], *call.x, origin="add"))
+    emit, known = emitter(call), rules(call)
+    if any(value in known.convs for value in call.x):
+        total = known.plus(emit, *call.x)
+        finish(call, emit.kept(call.outs[0], reads(total)[0], "conv"))
+    else:
+        finish(call, emit.lazy(call.outs[0], *call.x, origin="add"))
 
     @call.backward
     def gradient(dy: Value) -> None:
