@@ -14,13 +14,21 @@ from convcalc.memory.timeline import Buffer, Step, Timeline
 
 
 class Block:
-    """One piece of memory and how many readers it still has."""
+    """One piece of memory, who has taken it, and how many readers it still has."""
 
-    __slots__ = ("index", "readers", "size", "stays")
+    __slots__ = ("end", "index", "kind", "layer", "name", "readers", "size", "start", "stays")
 
-    def __init__(self, index: int, size: Size, stays: bool) -> None:
+    def __init__(
+        self, index: int, size: Size, kind: str, name: str, layer: str, start: int, stays: bool
+    ) -> None:
         self.index = index
         self.size = size
+        self.kind = kind
+        self.name = name
+        self.layer = layer
+        self.start = start
+        self.end = -1
+        """The step that has given it back; -1: none."""
         self.readers = 0
         self.stays = stays
 
@@ -33,15 +41,11 @@ class Walk:
         self.round_to = round_to
         self.steps: list[Step] = []
         self.events: list[tuple[int, int]] = []
-        self.made: list[tuple[Size, str, str, str, int]] = []
-        self.ends: list[int] = []
+        self.blocks: list[Block] = []
         self.block: dict[Value, Block] = {}
         self.scratch: dict[Node, list[Block]] = {}
         self.step: dict[Node, int] = {}
-        held = set(program.held)
-        self.reads = {value: len(value.users) for node in program.nodes for value in node.outputs}
-        for value in held:
-            self.reads[value] = self.reads.get(value, 0) + 1
+        self.held = set(program.held)
         for value in program.resting:
             self.block[value] = self.take(
                 -1, value.size, value.kind, value.name, value.layer, stays=True
@@ -51,34 +55,34 @@ class Walk:
         self, step: int, size: Size, kind: str, name: str, layer: str, stays: bool = False
     ) -> Block:
         """Memory for `size` bytes."""
-        block = Block(len(self.made), size, stays)
-        self.made.append((size, kind, name, layer, step))
-        self.ends.append(-1)
-        self.events.append((step, block.index))
+        index = len(self.blocks)
+        block = Block(index, size, kind, name, layer, step, stays)
+        self.blocks.append(block)
+        self.events.append((step, index))
         return block
 
-    def drop(self, step: int, block: Block, readers: int = 1) -> None:
-        """`readers` of a block are done; the last gives it back."""
-        block.readers -= readers
+    def drop(self, step: int, block: Block) -> None:
+        """A reader of a block is done; the last gives it back."""
+        block.readers -= 1
         if block.readers <= 0 and not block.stays:
-            self.ends[block.index] = step
+            block.end = step
             self.events.append((step, ~block.index))
 
     def start(self, node: Node) -> None:
         """Take memory for the outputs and the scratch of an operation."""
         step = self.step[node] = len(self.steps)
-        self.steps.append(Step(node.primitive, node.layer, node.phase))
+        layer = node.layer
+        self.steps.append(Step(node.primitive, layer, node.phase))
+        name = f"{layer}:{node.primitive}"
         for place, value in enumerate(node.outputs):
-            block = self.reusable(node, value) if place == 0 else None
+            block = None if place else self.reusable(node, value)
             if block is None:
-                name = value.name or f"{node.layer}:{node.primitive}"
-                block = self.take(step, value.size, value.kind, name, node.layer)
+                block = self.take(step, value.size, value.kind, value.name or name, layer)
             # The operation itself holds its outputs until it has finished.
-            block.readers += self.reads[value] + 1
+            block.readers += len(value.users) + (value in self.held) + 1
             self.block[value] = block
         self.scratch[node] = [
-            self.take(step, size, "workspace", f"{node.layer}:{node.primitive}", node.layer)
-            for size in node.scratch
+            self.take(step, size, "workspace", name, layer) for size in node.scratch
         ]
 
     def reusable(self, node: Node, value: Value) -> Block | None:
@@ -107,8 +111,8 @@ class Walk:
         """What has happened."""
         last = len(self.steps)
         buffers = [
-            Buffer(size, kind, name, layer, start, last if end < 0 else end)
-            for (size, kind, name, layer, start), end in zip(self.made, self.ends, strict=True)
+            Buffer(b.size, b.kind, b.name, b.layer, b.start, last if b.end < 0 else b.end)
+            for b in self.blocks
         ]
         return Timeline(self.steps, buffers, self.events, self.round_to)
 

@@ -313,64 +313,61 @@ class Lowering:
     def make_resting(self) -> None:
         """Variables, optimizer slots, inputs and labels."""
         job, resting = self.job, self.program.resting
+        width, count = job.variable_width, job.slots
         frozen = {op.weights for op in self.net.ops if not op.trainable}
         owner = {op.weights: op.layer for op in reversed(self.net.ops)}
         for key, params in self.net.params.items():
             made = self.variables[key] = {}
+            trained = job.training and key not in frozen
             for param in params:
                 spec = TensorSpec(param.shape, param.dtype, None)
-                name = f"{key}/{param.name}"
-                value = Value(spec, job.variable_width, "weights", name, owner[key])
+                value = Value(spec, width, "weights", f"{key}/{param.name}", owner[key])
                 made[param.name] = value
                 resting.append(value)
-                if job.training and param.trainable and key not in frozen:
+                if trained and param.trainable:
                     self.trainable.add(value)
-        for made in self.variables.values():
-            for value in made.values():
-                if value in self.trainable:
                     self.slots[value] = [
-                        Value(
-                            value.spec,
-                            job.variable_width,
-                            "optimizer",
-                            f"{value.name}/slot {slot + 1}",
-                            value.layer,
-                        )
-                        for slot in range(job.slots)
+                        Value(spec, width, "optimizer", f"{value.name}/slot {slot}", value.layer)
+                        for slot in range(1, count + 1)
                     ]
-                    resting.extend(self.slots[value])
+        for slots in self.slots.values():
+            resting.extend(slots)
         for name, spec in self.net.inputs.items():
             # Under a mixed policy data come in float32, and labels stay so.
-            self.values[name] = Value(spec, job.variable_width, "inputs", name, name)
+            self.values[name] = Value(spec, width, "inputs", name, name)
             resting.append(self.values[name])
         if job.training:
             for name in dict.fromkeys(self.net.outputs):
-                label = Value(
-                    self.net.tensors[name],
-                    job.variable_width,
-                    "inputs",
-                    f"labels of {name}",
-                    "labels",
-                )
+                spec = self.net.tensors[name]
+                label = Value(spec, width, "inputs", f"labels of {name}", "labels")
                 self.labels[name] = label
                 resting.append(label)
 
     def find_wanted(self) -> None:
         """Which tensors need a gradient, and how many uses each set of variables has."""
+        makes = {
+            op.name: [op.output(place) for place in range(len(self.net.results[op.name]))]
+            for op in self.net.ops
+        }
         needed = set(self.net.outputs)
         reaching = set()
         for op in reversed(self.net.ops):
-            if any(op.output(i) in needed for i in range(len(self.net.results[op.name]))):
+            if not needed.isdisjoint(makes[op.name]):
                 reaching.add(op.name)
                 needed.update(op.inputs)
+        trained = {
+            key
+            for key, made in self.variables.items()
+            if not self.trainable.isdisjoint(made.values())
+        }
         for op in self.net.ops:
             if op.name not in reaching:
                 continue
-            own = any(v in self.trainable for v in self.variables.get(op.weights, {}).values())
+            own = op.weights in trained
             if own:
                 self.uses[op.weights] = self.uses.get(op.weights, 0) + 1
-            if own or any(name in self.wanted for name in op.inputs):
-                self.wanted.update(op.output(i) for i in range(len(self.net.results[op.name])))
+            if own or not self.wanted.isdisjoint(op.inputs):
+                self.wanted.update(makes[op.name])
 
     def lower(self, op: Op) -> None:
         """One op through its rule.

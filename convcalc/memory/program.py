@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import NamedTuple
 
 from convcalc.tensors import DTYPE_BYTES, TensorSpec
@@ -37,7 +38,7 @@ class Value:
     def __init__(
         self, spec: TensorSpec, width: int, kind: str, name: str = "", layer: str = ""
     ) -> None:
-        each = spec.elements * (width if spec.dtype == "float" else DTYPE_BYTES[spec.dtype])
+        each = prod(spec.dims) * (width if spec.dtype == "float" else DTYPE_BYTES[spec.dtype])
         self.spec = spec
         self.size = Size(each) if spec.batch_axis is None else Size(0, each)
         self.kind = kind

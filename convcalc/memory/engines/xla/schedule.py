@@ -6,8 +6,9 @@ post-order walk are tried, and the least peak without fragmentation wins; the fi
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 from convcalc.memory.program import Node, Program, Value
 
@@ -15,29 +16,29 @@ from convcalc.memory.program import Node, Program, Value
 POINTERS = 16
 
 
-def operands(program: Program) -> dict[Node, list[Node]]:
-    """Which operations each one waits for, without repetition."""
-    return {
-        node: list(dict.fromkeys(v.node for v in node.inputs if v.node is not None))
-        for node in program.nodes
-    }
+def operands(node: Node) -> list[Node]:
+    """Which operations one waits for, without repetition."""
+    return list(dict.fromkeys([v.node for v in node.inputs if v.node is not None]))
 
 
 def post_order(program: Program, roots: Iterable[Node], *, all_nodes: bool = True) -> list[Node]:
     """Each operation after its operands, starting from `roots`; what no root needs comes last."""
-    before = operands(program)
     seen: set[Node] = set()
+    placed: set[Node] = set()
     order: list[Node] = []
     for root in (*roots, *(program.nodes if all_nodes else ())):
-        stack = [(root, False)]
+        stack = [root]
         while stack:
-            node, done = stack.pop()
-            if done:
-                order.append(node)
-            elif node not in seen:
+            node = stack[-1]
+            if node not in seen:
                 seen.add(node)
-                stack.append((node, True))
-                stack.extend((o, False) for o in reversed(before[node]) if o not in seen)
+                stack.extend([o for o in reversed(operands(node)) if o not in seen])
+                continue
+            stack.pop()
+            # What was put on the stack by several readers is met once more when it has its place.
+            if node not in placed:
+                placed.add(node)
+                order.append(node)
     return order
 
 
@@ -47,23 +48,26 @@ def list_schedule(program: Program, batch: int, calls: frozenset[str]) -> list[N
     Among equals the one that became ready last.  `calls` name the primitives that return tuples.
     """
     nodes = program.nodes
-    before = operands(program)
-    waits = {node: len(found) for node, found in before.items()}
-    made = [value for node in nodes for value in node.outputs]
-    size = {value: value.size.at(batch) for value in made}
-    left = {value: len(value.users) for value in made}
-    after: dict[Node, list[Node]] = {
-        node: list(dict.fromkeys(u for value in node.outputs for u in value.users))
-        for node in nodes
-    }
-    taken = {
-        node: sum(size[v] for v in node.outputs)
-        + POINTERS * (node.primitive in calls or len(node.outputs) > 1)
-        for node in nodes
-    }
-    reads: dict[Node, list[Value]] = {
-        node: [v for v in dict.fromkeys(node.inputs) if v.node is not None] for node in nodes
-    }
+    waits: dict[Node, int] = {}
+    after: dict[Node, list[Node]] = {}
+    reads: dict[Node, list[Value]] = {}
+    size: dict[Value, int] = {}
+    left: dict[Value, int] = {}
+    frees: dict[Node, int] = {}
+    """Bytes that running it gives back, less those that it takes."""
+    for node in nodes:
+        taken = POINTERS * (node.primitive in calls or len(node.outputs) > 1)
+        for value in node.outputs:
+            size[value] = value.size.at(batch)
+            left[value] = len(value.users)
+            taken += size[value]
+        frees[node] = -taken
+        after[node] = list(dict.fromkeys([u for value in node.outputs for u in value.users]))
+        reads[node] = [v for v in dict.fromkeys(node.inputs) if v.node is not None]
+        waits[node] = len({v.node for v in reads[node]})
+    for value, readers in left.items():
+        if readers == 1:
+            frees[value.users[0]] += size[value]
 
     Entry = tuple[int, int, int, int]
     ready: list[Entry] = []
@@ -73,55 +77,47 @@ def list_schedule(program: Program, batch: int, calls: frozenset[str]) -> list[N
     def push(node: Node) -> None:
         nonlocal pushed
         pushed += 1
-        freed = sum(size[v] for v in reads[node] if left[v] == 1) - taken[node]
-        entry = (freed, len(after[node]), pushed, node.index)
+        current[node] = entry = (frees[node], len(after[node]), pushed, node.index)
         insort(ready, entry)
-        current[node] = entry
 
     for node in nodes:
         if not waits[node]:
             push(node)
-    order = []
+    order: list[Node] = []
+    done: set[Node] = set()
     while ready:
         node = nodes[ready.pop()[3]]
         del current[node]
         order.append(node)
-        changed = []
+        done.add(node)
+        dearer: list[Node] = []
         for value in reads[node]:
             left[value] -= 1
             if left[value] == 1:
-                changed.append(value)
+                last = next(user for user in value.users if user not in done)
+                frees[last] += size[value]
+                dearer.append(last)
         for user in after[node]:
             waits[user] -= 1
             if not waits[user]:
                 push(user)
-        for value in changed:
-            # Its last reader has become worth more.
-            for user in value.users:
-                if user in current:
-                    entry = current[user]
-                    freed = sum(size[v] for v in reads[user] if left[v] == 1) - taken[user]
-                    if freed != entry[0]:
-                        ready.remove(entry)
-                        push(user)
+        for user in dearer:
+            if user in current and current[user][0] != frees[user]:
+                del ready[bisect_left(ready, current[user])]
+                push(user)
     return order
 
 
 def most_alive(order: Sequence[Node], batch: int) -> int:
     """The peak of an order, nothing in place, no fragmentation: what XLA compares."""
-    place = {node: i for i, node in enumerate(order)}
+    last = {value: step for step, node in enumerate(order) for value in node.inputs}
     change = [0] * (len(order) + 1)
-    for i, node in enumerate(order):
+    for step, node in enumerate(order):
         for value in node.outputs:
             size = value.size.at(batch)
-            change[i] += size
-            last = max((place[user] for user in value.users), default=i)
-            change[last + 1] -= size
-    alive = peak = 0
-    for step in change:
-        alive += step
-        peak = max(peak, alive)
-    return peak
+            change[step] += size
+            change[last.get(value, step) + 1] -= size
+    return max(accumulate(change))
 
 
 def breadth_first(program: Program, users: Mapping[Node, Sequence[Node]]) -> list[Node]:
@@ -133,9 +129,7 @@ def breadth_first(program: Program, users: Mapping[Node, Sequence[Node]]) -> lis
     matters.
     """
     rests = {value: place for place, value in enumerate(program.resting)}
-    waits = {
-        node: len({v.node for v in node.inputs if v.node is not None}) for node in program.nodes
-    }
+    waits = {node: len(operands(node)) for node in program.nodes}
     first = [node for node in program.nodes if not waits[node]]
     order = sorted(
         first,
