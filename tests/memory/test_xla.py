@@ -143,6 +143,31 @@ def test_a_concatenation_of_wide_rows_is_a_buffer():
         assert ("cat" in made.fused("d")) is stays
 
 
+def test_a_result_takes_the_place_of_what_is_read_element_by_element():
+    made = Made().add("a").add("b").add("turned", "a", kind=Kind.MOVE)
+    made.add("sum", "turned", "b", kind=EW).add("end", "sum")
+    fusion = Fusion(made.program, made.kinds, [made.node["end"]], 1)
+    fusion.run()
+    total = made.node["sum"]
+    assert [total.inputs[place].name for place in fusion.places(total)] == ["b"]
+    assert total not in fusion.transposing
+    whole = Made().add("a").add("b", "a", kind=EW).add("turned", "b", kind=Kind.MOVE)
+    whole.add("end", "turned")
+    fusion = Fusion(whole.program, whole.kinds, [whole.node["end"]], 1)
+    fusion.run()
+    assert whole.node["turned"] in fusion.transposing
+
+
+def test_a_shape_is_changed_within_a_fusion_or_for_nothing():
+    made = Made().add("a").add("b", "a", kind=EW).add("flat", "b", kind=Kind.RESHAPE)
+    made.add("end", "flat")
+    assert made.fused("end") == {"a": [], "flat": ["a"], "end": ["flat"]}
+    assert not made.node["flat"].alias
+    alone = Made().add("a").add("flat", "a", kind=Kind.RESHAPE).add("end", "flat")
+    assert alone.fused("end")["flat"] == ["a"]
+    assert alone.node["flat"].alias
+
+
 def test_what_no_root_needs_is_gone():
     made = Made().add("a").add("b", "a", kind=EW).add("dead", "a").add("c", "b")
     assert set(made.fused("c")) == {"a", "b", "c"}

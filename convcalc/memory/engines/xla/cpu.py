@@ -114,7 +114,7 @@ class CpuRules(Updates):
             flat = run(Kind.ELEMENTWISE, "mean gradient", [dlogits], spec)
             gradient = flat
             if self.tensorflow and len(spec.dims) > 2:
-                gradient = run(Kind.MOVE, "reshape gradient", [flat], spec)
+                gradient = run(Kind.RESHAPE, "reshape gradient", [flat], spec)
                 self.flat[gradient] = flat
             logarithm = run(Kind.CALL, "log", [total_power], largest.spec)
             terms = run(
@@ -295,7 +295,13 @@ def product(call: Call) -> None:
     if needed and kind != "dense":
         transposed = here.run(Kind.MOVE, "transpose kernel", [copied], kernel.spec)
     dilated = known.tensorflow and kind == "conv" and batched(call)
-    source, made = x, out
+    # TensorFlow convolves sequences as images of height one.
+    framed = known.tensorflow and kind != "dense" and len(spec.dims) == 3 and not dilated
+    made = out
+    if framed:
+        spec, made = as_image(spec), as_image(out)
+        x = here.run(Kind.RESHAPE, "frame", [x], spec)
+    source = x
     if dot:
         source = here.run(Kind.VIEW, "bitcast", [x], spec)
     elif dilated:
@@ -306,7 +312,10 @@ def product(call: Call) -> None:
     read = transposed if kind == "conv_transpose" else copied
     y = here.run(Kind.CALL, "dot" if dot or kind == "dense" else "conv", [source, read], made)
     if dot:
-        y = here.run(Kind.VIEW, "bitcast", [y], out)
+        y = here.run(Kind.VIEW, "bitcast", [y], made)
+    if framed:
+        apart, y = y, here.run(Kind.RESHAPE, "unframe", [y], out)
+        known.flat[y] = apart
     elif dilated:
         apart, y = y, here.run(Kind.MOVE, "batch to space", [y], out)
         if made.elements == out.elements:
@@ -324,14 +333,18 @@ def product(call: Call) -> None:
             bias_gradient(here, dy)
         if dilated:
             dy = here.run(Kind.MOVE, "batch to space gradient", [dy], made)
+        elif framed:
+            dy = here.run(Kind.RESHAPE, "frame gradient", [dy], made)
         if trained and kind != "dense":
             dw = kernel_gradient(here, x, dy, spec, made)
         if needed:
-            view = here.run(Kind.VIEW, "bitcast", [dy], out) if dot else dy
+            view = here.run(Kind.VIEW, "bitcast", [dy], made) if dot else dy
             read = copied if kind == "conv_transpose" else transposed
             dx = here.run(Kind.CALL, "input gradient", [view, read], spec)
             if dot:
                 dx = here.run(Kind.VIEW, "bitcast", [dx], spec)
+            if framed:
+                dx = here.run(Kind.RESHAPE, "unframe gradient", [dx], call.ins[0])
             elif dilated:
                 dx = here.run(Kind.MOVE, "space to batch gradient", [dx], call.ins[0])
             call.give(0, dx)
@@ -341,6 +354,12 @@ def product(call: Call) -> None:
             bias_gradient(here, dy)
         if dw is not None:
             here.variable("kernel", dw)
+
+
+def as_image(spec: TensorSpec) -> TensorSpec:
+    """A sequence as an image of height one."""
+    batch, length, count = spec.dims
+    return spec._replace(shape=(batch, 1, length, count))
 
 
 def bias_gradient(here: Here, dy: Value) -> None:
@@ -664,7 +683,15 @@ def dropout(call: Call) -> None:
     here.linear(lambda dy: here.ew("drop gradient", [dy, random], spec))
 
 
-@CpuRules.rule("flatten", "reshape", "identity", "expand_dims", "squeeze", "cast")
+@CpuRules.rule("flatten", "reshape", "expand_dims", "squeeze")
+def reshape(call: Call) -> None:
+    """The same bytes in another shape."""
+    here = Here(call)
+    call.result(here.run(Kind.RESHAPE, "reshape", call.x, call.outs[0]))
+    here.linear(lambda dy: here.run(Kind.RESHAPE, "reshape gradient", [dy], call.ins[0]))
+
+
+@CpuRules.rule("identity", "cast")
 def view(call: Call) -> None:
     """The same bytes: no operation."""
     (x,) = call.x

@@ -27,6 +27,8 @@ class Kind(Enum):
     """A transposition, a slice."""
     PAD = auto()
     """Numbers around: branches for each element."""
+    RESHAPE = auto()
+    """The same bytes in another shape: a view where nothing is fused with it."""
     BROADCAST = auto()
     CONCAT = auto()
     REDUCE = auto()
@@ -39,9 +41,10 @@ class Kind(Enum):
 
 
 FUSIBLE = {
-    Kind.ELEMENTWISE, Kind.EXPENSIVE, Kind.MOVE, Kind.PAD, Kind.BROADCAST, Kind.CONCAT, Kind.REDUCE,
+    Kind.ELEMENTWISE, Kind.EXPENSIVE, Kind.MOVE, Kind.PAD, Kind.RESHAPE, Kind.BROADCAST,
+    Kind.CONCAT, Kind.REDUCE,
 }  # fmt: skip
-MOVING = {Kind.MOVE, Kind.PAD, Kind.CONCAT, Kind.BROADCAST}
+MOVING = {Kind.MOVE, Kind.PAD, Kind.RESHAPE, Kind.CONCAT, Kind.BROADCAST}
 #: What branches for each element (`ElementalIrEmitter::OpInvalidatesCache`): with several readers
 #: it is not computed within a fusion (`FusionNodeIndexingEvaluation::CodeDuplicationTooHigh`).
 BRANCHING = {Kind.CONCAT, Kind.PAD}
@@ -67,8 +70,13 @@ class Fusion:
         self.elements: dict[Node, int] = {}
         self.spread: dict[Node, set[Node]] = {}
         self.fused: set[Node] = set()
+        self.moved: dict[Node, set[Node]] = {}
+        """Operands that something else than element by element reads: no result takes their place.
+
+        `HloDataflowAnalysis::CanShareOperandBufferWithUser`, for fusions by each parameter.
+        """
         self.transposing: set[Node] = set()
-        """Fusions that contain a move: their result cannot take an operand's place."""
+        """Fusions that read nothing of their size element by element."""
         self.kept: set[Node] = set()
         """Operations that must not be duplicated."""
         self.cache: dict[tuple[Node, Node], bool] = {}
@@ -83,7 +91,6 @@ class Fusion:
         for consumer in reversed(order):
             if self.kinds[consumer] not in FUSIBLE or not self.users[consumer]:
                 continue
-            moves = self.kinds[consumer] in MOVING
             while True:
                 found = [
                     producer
@@ -93,13 +100,18 @@ class Fusion:
                 if not found:
                     break
                 producer = max(found, key=place.__getitem__)
-                moves |= self.kinds[producer] in MOVING
                 self.fused.add(consumer)
                 self.take_in(consumer, producer, dead)
-            if moves:
-                self.transposing.add(consumer)
         left = [node for node in order if node not in dead]
         self.write_back(left)
+        self.transposing = {
+            node
+            for node in left
+            if all(
+                operand in self.moved_in(node) or self.elements[operand] != self.elements[node]
+                for operand in self.ops[node]
+            )
+        }
         return left
 
     def connect(self) -> None:
@@ -170,6 +182,22 @@ class Fusion:
             }
         return self.spread[consumer]
 
+    def moved_in(self, consumer: Node) -> set[Node]:
+        """See `moved`."""
+        if consumer not in self.moved:
+            every = self.kinds[consumer] not in (Kind.ELEMENTWISE, Kind.EXPENSIVE)
+            self.moved[consumer] = set(self.ops[consumer]) if every else set()
+        return self.moved[consumer]
+
+    def places(self, node: Node) -> tuple[int, ...]:
+        """The inputs whose memory an operation's result may take."""
+        moved = self.moved_in(node)
+        return tuple(
+            place
+            for place, value in enumerate(node.inputs)
+            if value.node and value.node not in moved
+        )
+
     def mark_costly(self) -> None:
         """Operations with several full-size operands that cannot disappear into all readers.
 
@@ -228,12 +256,11 @@ class Fusion:
 
     def take_in(self, consumer: Node, producer: Node, dead: set[Node]) -> None:
         """Move a producer's operands to a consumer; drop it if nobody else reads it."""
-        spread = self.spread_in(consumer)
-        if producer in spread:
-            spread.remove(producer)
-            spread.update(self.ops[producer])
-        else:
-            spread |= self.spread_in(producer)
+        read = set(self.ops[producer])
+        for found in (self.spread_in, self.moved_in):
+            passed = found(consumer)
+            passed |= read if producer in passed else found(producer)
+            passed.discard(producer)
         self.ops[consumer].remove(producer)
         for operand in self.ops[producer]:
             if operand not in self.ops[consumer]:
@@ -259,6 +286,7 @@ class Fusion:
     def write_back(self, left: Sequence[Node]) -> None:
         """Make the program say what fusion has left."""
         for node in left:
+            node.alias |= self.kinds[node] is Kind.RESHAPE and node not in self.fused
             for value in node.outputs:
                 value.users = self.users[node]
             node.inputs = (
