@@ -107,9 +107,9 @@ class Fusion:
         self.transposing = {
             node
             for node in left
-            if all(
-                operand in self.moved_in(node) or self.elements[operand] != self.elements[node]
-                for operand in self.ops[node]
+            if not any(
+                self.elements[self.ops[node][place]] == self.elements[node]
+                for place in self.places(node)
             )
         }
         return left
@@ -190,12 +190,15 @@ class Fusion:
         return self.moved[consumer]
 
     def places(self, node: Node) -> tuple[int, ...]:
-        """The inputs whose memory an operation's result may take."""
+        """The inputs whose memory an operation's result may take.
+
+        Not that of a view: `HeapSimulator` asks for a direct user of what made it.
+        """
         moved = self.moved_in(node)
         return tuple(
             place
-            for place, value in enumerate(node.inputs)
-            if value.node and value.node not in moved
+            for place, operand in enumerate(self.ops[node])
+            if operand not in moved and not operand.alias
         )
 
     def mark_costly(self) -> None:
