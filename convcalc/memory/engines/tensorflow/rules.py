@@ -17,6 +17,7 @@ from typing import Any
 
 from convcalc.arithmetic import ceil_div, product
 from convcalc.memory.engines.tensorflow import kernels
+from convcalc.memory.engines.tensorflow.grappler import kernels_first
 from convcalc.memory.engines.tensorflow.updates import SMALL, UPDATES
 from convcalc.memory.job import CROSS_ENTROPY, Job
 from convcalc.memory.lowering import Call, Lowering, Rules
@@ -26,10 +27,6 @@ from convcalc.ops.convolution import split
 from convcalc.tensors import TensorSpec
 
 Dy = Value | None
-
-#: Products whose gradients grappler leaves in order where variables have slots, see
-#: `kernel_first`.
-KEPT_WITH_SLOTS = 2
 
 
 class TensorFlow(Rules):
@@ -43,17 +40,13 @@ class TensorFlow(Rules):
         """Nanoseconds that the products of an operation take for one sample."""
         self.made: dict[tuple[Any, ...], Value] = {}
         """What operations that grappler merges have made, see `once`."""
-        self.products_seen = 0
-        """Those with a gradient of their input so far."""
-        self.places: dict[Value, int] = {}
+        self.firsts: frozenset[str] | None = None
 
-    def place(self, lowering: Lowering, variable: Value) -> int:
-        """The number of a variable among those that are trained, in the layers' order."""
-        if not self.places:
-            every = (value for owned in lowering.variables.values() for value in owned.values())
-            trained = (value for value in every if value in lowering.trainable)
-            self.places = {value: number for number, value in enumerate(trained)}
-        return self.places.get(variable, 0)
+    def kernels_first(self, lowering: Lowering) -> frozenset[str]:
+        """The products whose kernel's gradient runs before the input's, see `grappler`."""
+        if self.firsts is None:
+            self.firsts = kernels_first(lowering)
+        return self.firsts
 
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value | None:
         """Cross-entropy from logits takes their place; a squared error holds four more tensors.
@@ -212,26 +205,14 @@ def tensorflow(call: Call) -> TensorFlow:
 def kernel_first(call: Call) -> bool:
     """Whether a product's kernel gradient runs before its input's.
 
-    That is the order in which they are made.  Grappler prunes the graph from its assignments,
-    sorted by name, the last name first, and so an input's gradient that an earlier variable's
-    assignment asks for gets ahead of the filter's.  ``AssignSub_9`` is a later name than
-    ``AssignSub_10``: of the optimizers that assign once, convolutions of variables 0 to 9, 90 to 99
-    and so on keep the order, and dense layers (read off optimized graphs of up to 122 variables;
-    VGG-16's dense layers do not, for which we know no reason).  With slots the rule is not known:
-    the first two products of a network, and none but few others, keep it.
+    A dense layer of a tensor with places goes through ``Tensordot``, between whose reshapes the
+    order is not kept.
     """
-    rules = tensorflow(call)
     if not call.training or not call.needs(0) or "kernel" not in call.w:
         return False
-    # A tensor with places goes through ``Tensordot``, between whose reshapes order is not kept.
-    flat = call.operator.type == "dense" and len(call.ins[0].dims) == 2
-    if call.operator.type == "dense" and not flat:
+    if call.operator.type == "dense" and len(call.ins[0].dims) > 2:
         return False
-    rules.products_seen += 1
-    if call.lowering.job.slots:
-        return rules.products_seen <= KEPT_WITH_SLOTS
-    leading = str(rules.place(call.lowering, call.w["kernel"]))[:-1]
-    return flat or leading == "9" * len(leading)
+    return call.op.name in tensorflow(call).kernels_first(call.lowering)
 
 
 def in_order(

@@ -1,0 +1,399 @@
+"""Whether a kernel's gradient runs before the input's: the order in which grappler leaves a graph.
+
+Both are ready as soon as the gradient of the product's output is, and which goes first decides how
+long that gradient lives.  TensorFlow runs the one that stands later in the optimized graph, and
+where it stands has nothing to do with the order in which it was made.  The last of grappler's
+rounds (`core/grappler/optimizers/meta_optimizer.cc`) sorts the graph four times, by functions of
+its edges alone:
+
+1. `model_pruner.cc` walks back from all operations with a state (reads, assignments) and from the
+   result, sorted by *name*, depth first, the last name first, and reverses what it met;
+2. `common_subgraph_elimination.cc` sorts by Kahn's algorithm;
+3. `remapper.cc` in reversed post-order from the operations without inputs, the last one first;
+4. `dependency_optimizer.cc` by Kahn's algorithm again.
+
+So names of models, layers and optimizers decide: a dense layer of a model called `vgg16` does not
+do what the same layer of a model called `functional` does.  Checked against the graphs that
+TensorFlow 2.21 leaves after each pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from convcalc.memory.lowering import Lowering
+from convcalc.memory.program import Value
+from convcalc.network import Op
+
+#: The operation that gives the step's result.
+RESULT = "identity_RetVal"
+
+READ = "ReadVariableOp"
+SET, ADD, SUB = "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"
+
+#: What Keras' train step reads and assigns before the optimizer does: the loss's mean.
+STEP = ("Add", "Add_1", "Add_2", "Cast_2", "div_no_nan")
+STEP_SETS = 3
+
+#: Those that only the result needs, and so the second round of the dependency optimizer removes.
+LATE = frozenset({f"Cast_2/{READ}", f"div_no_nan/{READ}"})
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Operations of an optimizer that share a name, numbered through."""
+
+    name: str
+    count: int = 1
+    """How many for each variable."""
+    last: bool = False
+    """Whether the last of them is the variable's last assignment, which waits for all others."""
+
+
+#: Each optimizer's scope, and its assignments (`keras/src/optimizers/*.py`).
+OPTIMIZERS = {
+    "sgd": ("sgd_1", (Family(SUB, last=True),)),
+    "momentum": ("sgd", (Family(SET), Family(ADD, last=True))),
+    "rmsprop": ("rm_sprop", (Family(SET), Family(SUB, last=True))),
+    "adagrad": ("adagrad", (Family("Add"), Family(ADD), Family(SUB, last=True))),
+    "lion": ("lion", (Family(SET), Family(SUB, last=True))),
+    "adam": ("adam", (Family("Add"), Family(ADD, 2), Family(SUB, last=True))),
+    "adamw": ("adam_w", (Family("Add"), Family(ADD, 2), Family(SUB, 2, last=True))),
+    "nadam": ("nadam", (Family("Add", 2), Family(ADD, 2), Family(SUB, last=True))),
+    "lamb": ("lamb", (Family("Add"), Family(ADD, 2), Family(SUB, last=True))),
+    "adadelta": ("adadelta", (Family("Add", 2), Family(ADD, last=True), Family(SET, 2, last=True))),
+    "adamax": ("adamax", (Family("Add", 2), Family(ADD), Family(SET), Family(SUB, last=True))),
+    "ftrl": ("ftrl", (Family("Add"), Family(ADD, last=True), Family(SET, 2, last=True))),
+}
+
+#: How the reads of a layer's variables are called, in the variables' order.
+READS = {
+    "conv": ("convolution", "Reshape"),
+    "depthwise_conv": ("depthwise", "Reshape"),
+    "conv_transpose": ("conv_transpose", "Reshape"),
+    "dense": ("Cast", "BiasAdd"),
+    "batch_norm": ("Cast_3", "Cast_2", "Cast", "Cast_1"),
+    "layer_norm": ("Reshape", "Reshape_1"),
+}
+
+#: Of what an operator's gradient is made beside the output's: input, output, or other inputs.
+KEEPS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "elu", "selu"})
+KEEPS_NOTHING = frozenset(
+    {"add", "average", "concat", "dropout", "flatten", "reshape", "average_pool", "pad", "crop"}
+)
+CONVOLUTIONS = frozenset({"conv", "depthwise_conv"})
+
+
+def numbered(name: str, number: int) -> str:
+    """TensorFlow's name for the next operation of a kind."""
+    return f"{name}_{number}" if number else name
+
+
+class Scopes:
+    """Names that are in use.  Each of Keras' layers opens its scope twice; the second counts."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, int] = {}
+
+    def unique(self, name: str) -> str:
+        """The name, or with the first number at which it is free."""
+        number = self.used.get(name, 0)
+        self.used[name] = number + 1
+        found = name
+        while number and found in self.used:
+            found = f"{name}_{number}"
+            number += 1
+        if found != name:
+            self.used[found] = 1
+        return found
+
+    def open(self, name: str) -> str:
+        """The scope in which a layer's operations are."""
+        self.unique(name)
+        return self.unique(name)
+
+
+class Graph:
+    """Operations as numbers: which tensors each reads, in order, and what it only waits for."""
+
+    def __init__(self) -> None:
+        self.inputs: list[tuple[int, ...]] = []
+        self.controls: list[tuple[int, ...]] = []
+
+    def add(self, inputs: Iterable[int] = (), controls: Iterable[int] = ()) -> int:
+        self.inputs.append(tuple(inputs))
+        self.controls.append(tuple(controls))
+        return len(self.inputs) - 1
+
+    def pruned(self, roots: Sequence[int]) -> list[int]:
+        """`transitive_fanin.cc`: depth first from the last root, reversed."""
+        stack, seen, found = list(roots), set(), []
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                found.append(node)
+                stack += self.inputs[node]
+                stack += self.controls[node]
+        return found[::-1]
+
+    def users(self, order: Sequence[int]) -> tuple[list[list[int]], list[list[int]]]:
+        """Who reads each operation, and who waits for it, in this order."""
+        reading: list[list[int]] = [[] for _ in self.inputs]
+        waiting: list[list[int]] = [[] for _ in self.inputs]
+        for node in order:
+            for source in self.inputs[node]:
+                reading[source].append(node)
+            for source in self.controls[node]:
+                waiting[source].append(node)
+        return reading, waiting
+
+    def by_kahn(self, order: Sequence[int]) -> list[int]:
+        """`topological_sort.cc`: first come, first served."""
+        users: list[list[int]] = [[] for _ in self.inputs]
+        missing = [0] * len(self.inputs)
+        for node in order:
+            sources = {*self.inputs[node], *self.controls[node]}
+            missing[node] = len(sources)
+            for source in sources:
+                users[source].append(node)
+        found = [node for node in order if not missing[node]]
+        for node in found:
+            for user in users[node]:
+                missing[user] -= 1
+                if not missing[user]:
+                    found.append(user)
+        return found
+
+    def by_post_order(self, order: Sequence[int]) -> list[int]:
+        """`graph_view.cc`, ``SortTopologically``: reversed post-order, the last source first."""
+        reading, waiting = self.users(order)
+        state = [0] * len(self.inputs)
+        found = []
+        for source in reversed(order):
+            if self.inputs[source] or self.controls[source]:
+                continue
+            stack = [source]
+            while stack:
+                node = stack[-1]
+                if state[node]:
+                    stack.pop()
+                    if state[node] == 1:
+                        state[node] = 2
+                        found.append(node)
+                    continue
+                state[node] = 1
+                stack += [user for user in reading[node] if not state[user]]
+                stack += [user for user in waiting[node] if not state[user]]
+        return found[::-1]
+
+    def optimized(self, roots: Sequence[int]) -> list[int]:
+        """The order after grappler's last round."""
+        return self.by_kahn(self.by_post_order(self.by_kahn(self.pruned(roots))))
+
+
+def kernels_first(lowering: Lowering) -> frozenset[str]:
+    """The products whose kernel's gradient runs before their input's, by the ops' names."""
+    return Step(lowering).kernels_first()
+
+
+class Step:
+    """A train step, an operation or two for each operator and each gradient."""
+
+    def __init__(self, lowering: Lowering) -> None:
+        self.lowering = lowering
+        self.net = lowering.net
+        self.graph = Graph()
+        self.variables: dict[Value, int] = {}
+        self.values: dict[str, int] = {}
+        self.gradients: dict[str, list[int]] = {}
+        self.of_variable: dict[Value, list[int]] = {}
+        self.products: dict[str, tuple[int, int]] = {}
+        """Op -> its kernel's gradient and its input's."""
+        self.states: dict[str, int | None] = {}
+        """What grappler begins with, by name; None where the graph here does not have it."""
+        self.kept: set[str] = set()
+        """Those that nobody but the step's end waits for."""
+
+    def kernels_first(self) -> frozenset[str]:
+        graph = self.graph
+        self.forward()
+        losses = [self.loss(name) for name in dict.fromkeys(self.net.outputs)]
+        for op in reversed(self.net.ops):
+            self.backward(op)
+        self.update()
+        self.keras()
+        self.states[RESULT] = graph.add(losses, self.ends())
+        roots = [node for _, node in sorted(self.states.items()) if node is not None]
+        place = {node: number for number, node in enumerate(graph.optimized(roots))}
+        return frozenset(
+            name
+            for name, (kernel, inner) in self.products.items()
+            if place.get(kernel, 0) > place.get(inner, 0)
+        )
+
+    def forward(self) -> None:
+        """Operators and the reads of their variables."""
+        add, scopes = self.graph.add, Scopes()
+        outer = scopes.open(self.net.name or "functional")
+        scope_of: dict[str, str] = {}
+        for name in self.net.inputs:
+            self.values[name] = add()
+        for op in self.net.ops:
+            if op.layer not in scope_of:
+                scope_of[op.layer] = scopes.open(f"{outer}/{op.layer}")
+            reads = self.reads(op, scope_of[op.layer])
+            made = add([*(self.values[name] for name in op.inputs), *reads])
+            for place in range(len(self.net.results[op.name])):
+                self.values[op.output(place)] = made
+
+    def reads(self, op: Op, scope: str) -> list[int]:
+        """The variables of an operator, and what else in its layer has a state."""
+        kind = op.operator.type
+        found = []
+        names = iter(READS.get(kind, ()))
+        for variable in self.lowering.variables.get(op.weights, {}).values():
+            if variable not in self.variables:
+                self.variables[variable] = self.graph.add()
+            found.append(self.variables[variable])
+            read = next(names, "")
+            self.states[f"{scope}/{read}/{READ}" if read else f"{scope}/{READ}"] = found[-1]
+        if kind == "batch_norm" and op.trainable:
+            x = self.values[op.inputs[0]]
+            for number, moving in enumerate(found[-2:]):
+                name = f"{scope}/{numbered(SET, number)}"
+                self.states[name] = self.graph.add([moving, x])
+                self.kept.add(name)
+        if kind == "dropout" and getattr(op.operator, "rate", False):
+            self.states |= {f"{scope}/Add/{READ}": None, f"{scope}/{READ}": None}
+            self.states[f"{scope}/{SET}"] = None
+            self.kept.add(f"{scope}/{SET}")
+        return found
+
+    def loss(self, name: str) -> int:
+        """The loss of an output, and its gradient, which reads the logits if the loss does."""
+        add = self.graph.add
+        made = {op.output(0): op for op in self.net.ops}
+        op = made.get(name)
+        if op is not None and self.lowering.takes_logits(op):
+            name = op.inputs[0]
+        labels, output = add(), self.values[name]
+        if name in self.lowering.wanted:
+            self.gradients.setdefault(name, []).append(add([output, labels]))
+        return add([output, labels])
+
+    def gathered(self, op: Op) -> int | None:
+        """The gradient of an operator's output; None if it has none."""
+        count = len(self.net.results[op.name])
+        parts = [g for i in range(count) for g in self.gradients.pop(op.output(i), [])]
+        if not parts:
+            return None
+        return parts[0] if len(parts) == 1 else self.graph.add(parts)
+
+    def backward(self, op: Op) -> None:
+        """An operator's gradients."""
+        dy = self.gathered(op)
+        if dy is None:
+            return
+        kind, lowering = op.operator.type, self.lowering
+        owned = lowering.variables.get(op.weights, {})
+        if kind in CONVOLUTIONS or kind in ("conv_transpose", "dense"):
+            self.product(op, dy, owned.get("kernel"))
+        else:
+            needed = [name for name in op.inputs if name in lowering.wanted]
+            for name in needed:
+                given = dy if kind == "add" else self.plain(op, dy)
+                self.gradients.setdefault(name, []).append(given)
+        for name, variable in owned.items():
+            if variable in lowering.trainable and name != "kernel":
+                x = [] if name in ("bias", "beta") else [self.values[op.inputs[0]]]
+                self.of_variable.setdefault(variable, []).append(self.graph.add([dy, *x]))
+
+    def plain(self, op: Op, dy: int) -> int:
+        """The gradient of an operator's input, made of the output's and of what it keeps."""
+        function = getattr(op.operator, "function", op.operator.type)
+        if function in KEEPS_OUTPUT:
+            return self.graph.add([dy, self.values[op.name]])
+        kept = [self.values[name] for name in op.inputs]
+        if op.operator.type == "max_pool":
+            return self.graph.add([*kept, self.values[op.name], dy])
+        return self.graph.add([dy] if op.operator.type in KEEPS_NOTHING else [dy, *kept])
+
+    def product(self, op: Op, dy: int, kernel: Value | None) -> None:
+        """Kernel's and input's gradient; a convolution's read shapes, constants that wait for the
+        tensors whose shapes they are."""
+        if kernel is None:
+            return
+        add, x, read = self.graph.add, self.values[op.inputs[0]], self.variables[kernel]
+        inner = op.inputs[0] in self.lowering.wanted
+        kind = op.operator.type
+        of_kernel = of_input = None
+        if inner:
+            if kind in CONVOLUTIONS:
+                shape = add((), [x, read] if kind == "conv" else [x])
+                of_input = add([shape, read, dy])
+            else:
+                of_input = add([dy, read])
+            self.gradients.setdefault(op.inputs[0], []).append(of_input)
+        if kernel in self.lowering.trainable:
+            if kind == "dense":
+                of_kernel = add([x, dy])
+            elif kind == "conv_transpose":
+                of_kernel = add([dy, add((), [read]), x])
+            else:
+                shape = add((), [x, read] if kind == "conv" else [read])
+                of_kernel = add([x, shape, dy])
+            self.of_variable.setdefault(kernel, []).append(of_kernel)
+        if of_kernel is not None and of_input is not None:
+            self.products[op.name] = of_kernel, of_input
+
+    def update(self) -> None:
+        """The optimizer's assignments, numbered in the order of the trained variables."""
+        scope, families = OPTIMIZERS.get(self.lowering.job.optimizer, ("", ()))
+        trained = [v for v in self.variables if v in self.lowering.trainable]
+        for number, variable in enumerate(trained):
+            parts = self.of_variable.get(variable, [])
+            last = self.graph.add([self.variables[variable], *parts])
+            for family in families:
+                for place in range(family.count):
+                    name = f"{scope}/{numbered(family.name, number * family.count + place)}"
+                    if family.name == "Add":
+                        name = f"{name}/{READ}"
+                    ends = family.last and place == family.count - 1
+                    self.states[name] = last if ends else None
+                    if ends:
+                        self.kept.add(name)
+
+    def keras(self) -> None:
+        """What the train step itself reads and assigns."""
+        for name in STEP:
+            self.states[f"{name}/{READ}"] = None
+        for number in range(STEP_SETS):
+            self.states[numbered(SET, number)] = None
+        self.kept.add(numbered(SET, STEP_SETS - 1))
+
+    def ends(self) -> Iterator[int]:
+        """What the step's result waits for, in the order in which grappler leaves it.
+
+        It begins with all states, sorted.  The dependency optimizer removes those that others wait
+        for too, from the last to the first, each time putting the list's last into the gap.
+        """
+        names = sorted(self.states)
+        left = without(names, set(names) - self.kept - LATE)
+        # The operation that waited for all this was one of the result's own inputs.
+        left = without(left[-1:] + left[:-1], LATE)
+        for name in left:
+            node = self.states[name]
+            if node is not None:
+                yield node
+
+
+def without(names: Sequence[str], gone: set[str] | frozenset[str]) -> list[str]:
+    """A list from which some are removed, the last put into each gap."""
+    left = list(names)
+    for place in range(len(left) - 1, -1, -1):
+        if left[place] in gone:
+            left[place] = left[-1]
+            left.pop()
+    return left
