@@ -2,14 +2,15 @@
 
 Blocks are rounded up to 512 bytes and cut from segments that the driver hands out: of 2 MiB for
 requests up to 1 MiB, of 20 MiB up to 10 MiB, above that of the request rounded up to 2 MiB.  A
-cached block is split if more than 512 bytes (small) or 1 MiB (large) would be left.
+cached block is split if 512 bytes (small) or more than 1 MiB (large) would be left.
 (c10/cuda/CUDACachingAllocator.cpp)
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import numpy as np
 
+from convcalc.memory.bestfit import BestFit
 from convcalc.memory.timeline import Timeline
 
 BLOCK = 512
@@ -35,78 +36,31 @@ def segment(size: int) -> int:
     return -(-size // LARGE_ROUND) * LARGE_ROUND
 
 
-class Pool:
-    """The free blocks of one kind of segments: the smallest that is large enough is taken."""
+class Pool(BestFit):
+    """The segments for small requests, or for all others."""
+
+    __slots__ = ()
 
     def __init__(self, small: bool) -> None:
-        self.small = small
-        self.free: list[tuple[int, int, int]] = []
-        """(size, segment, offset), sorted."""
-        self.neighbours: dict[tuple[int, int], tuple[int, bool]] = {}
-        """For each block by (segment, offset): its size, and whether it is free."""
-        self.before: dict[tuple[int, int], int] = {}
-        """The offset of the block in front of it in its segment."""
-        self.segments: list[int] = []
+        super().__init__(least=BLOCK if small else SMALL + 1)
 
-    def take(self, size: int) -> tuple[int, int]:
-        """A block of `size` bytes: its segment and offset; a new segment if none fits."""
-        place = bisect_left(self.free, (size, -1, -1))
-        if place < len(self.free):
-            whole, number, offset = self.free.pop(place)
-        else:
-            whole, number, offset = segment(size), len(self.segments), 0
-            self.segments.append(whole)
-        left = whole - size
-        if left >= BLOCK if self.small else left > SMALL:
-            self.place_free(number, offset + size, left, offset)
-            after = offset + whole
-            if (number, after) in self.neighbours:
-                self.before[number, after] = offset + size
-            whole = size
-        self.neighbours[number, offset] = (whole, False)
-        return number, offset
-
-    def place_free(self, number: int, offset: int, size: int, before: int | None) -> None:
-        """Note a free block."""
-        insort(self.free, (size, number, offset))
-        self.neighbours[number, offset] = (size, True)
-        if before is not None:
-            self.before[number, offset] = before
-
-    def give(self, number: int, offset: int) -> None:
-        """A block is free again, and becomes one with free neighbours."""
-        size, _ = self.neighbours.pop((number, offset))
-        before = self.before.pop((number, offset), None)
-        after = offset + size
-        if (number, after) in self.neighbours and self.neighbours[number, after][1]:
-            more, _ = self.neighbours.pop((number, after))
-            self.before.pop((number, after), None)
-            self.free.remove((more, number, after))
-            size += more
-        if before is not None and self.neighbours[number, before][1]:
-            more, _ = self.neighbours.pop((number, before))
-            self.free.remove((more, number, before))
-            offset, size = before, size + more
-            before = self.before.pop((number, before), None)
-        self.place_free(number, offset, size, before)
-        end = offset + size
-        if (number, end) in self.neighbours:
-            self.before[number, end] = offset
+    def grow(self, request: int) -> None:
+        self.add(segment(request))
 
 
 def reserved(timeline: Timeline, batch: int) -> int:
     """Bytes of segments after a step: what `torch.cuda.max_memory_reserved` would say."""
-    sizes = [max(int(size), BLOCK) for size in timeline.sizes(batch)]
-    pools = {True: Pool(True), False: Pool(False)}
-    where: dict[int, tuple[int, int]] = {}
+    sizes: list[int] = np.maximum(timeline.sizes(batch), BLOCK).tolist()
+    small, large = Pool(small=True), Pool(small=False)
+    address = [0] * len(sizes)
     for _, coded in timeline.events:
         buffer = coded if coded >= 0 else ~coded
-        pool = pools[sizes[buffer] <= SMALL]
+        pool = small if sizes[buffer] <= SMALL else large
         if coded >= 0:
-            where[buffer] = pool.take(sizes[buffer])
+            address[buffer] = pool.take(sizes[buffer])
         else:
-            pool.give(*where.pop(buffer))
-    return sum(sum(pool.segments) for pool in pools.values()) + timeline.resting.at(batch)
+            pool.give(address[buffer])
+    return sum(small.regions) + sum(large.regions) + timeline.resting.at(batch)
 
 
 class Process:
