@@ -47,6 +47,8 @@ class CpuRules(Updates):
         """Gradients of max-pools that are not yet scattered: indices and gradient."""
         self.flat: dict[Value, Value] = {}
         """Others with the same elements in another arrangement, which sums are made of."""
+        self.padded: dict[Value, Value] = {}
+        """What has been padded by what it was before."""
         self.roots: list[Node] = []
         self.updates: list[tuple[Value, Node]] = []
         self.donated: list[tuple[Size, Node, Node]] = []
@@ -297,11 +299,16 @@ def product(call: Call) -> None:
     dilated = known.tensorflow and kind == "conv" and batched(call)
     # TensorFlow convolves sequences as images of height one.
     framed = known.tensorflow and kind != "dense" and len(spec.dims) == 3 and not dilated
+    # A convolution of padded images pads them itself (AlgebraicSimplifier's FoldConvInputPad).
+    plain = known.padded.get(x) if kind in ("conv", "depthwise_conv") else None
+    dot = dot and plain is None
     made = out
     if framed:
         spec, made = as_image(spec), as_image(out)
         x = here.run(Kind.RESHAPE, "frame", [x], spec)
-    source = x
+        if plain is not None:
+            plain = here.run(Kind.RESHAPE, "frame", [plain], as_image(plain.spec))
+    source = x if plain is None else plain
     if dot:
         source = here.run(Kind.VIEW, "bitcast", [x], spec)
     elif dilated:
@@ -595,8 +602,11 @@ def max_pool(call: Call) -> None:
     """
     here = Here(call)
     (x,), (spec,), (out,) = call.x, call.ins, call.outs
+    # What Keras pads for a pool has the least number around, with which the pool begins.
+    own = call.op.inputs[0] == f"{call.op.name}/padding"
+    plain = here.rules.padded[x] if own else x
     if not call.training or not call.needs(0):
-        call.result(here.small("max", [x], out))
+        call.result(here.small("max", [plain], out))
         return
     # TensorFlow pools sequences as images of height one.
     axes = max(len(spec.dims), 4) if here.rules.tensorflow else len(spec.dims)
@@ -607,7 +617,7 @@ def max_pool(call: Call) -> None:
             here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(axes)
         ]
     iotas = here.rules.sources[key]
-    call.result(here.small("max", [x], out))
+    call.result(here.small("max", [plain], out))
     chosen = [
         here.small(f"argmax {n}", [x, *iotas], out._replace(dtype="int32")) for n in range(axes + 1)
     ]
@@ -656,7 +666,10 @@ def moved(call: Call) -> None:
     here = Here(call)
     name = call.operator.type
     kind = Kind.PAD if name == "pad" else Kind.MOVE
-    call.result(here.run(kind, name, call.x, call.outs[0]))
+    y = here.run(kind, name, call.x, call.outs[0])
+    if kind is Kind.PAD:
+        here.rules.padded[y] = call.x[0]
+    call.result(y)
     # Of what is cut out: zeros around.
     back = Kind.PAD if name in ("crop", "slice") else Kind.MOVE
     here.linear(lambda dy: here.run(back, f"{name} gradient", [dy], call.ins[0]))
