@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from convcalc.memory.engines import Plan
 from convcalc.memory.engines.xla.cpu import CpuRules
+from convcalc.memory.engines.xla.depth_first import depth_first
 from convcalc.memory.engines.xla.fusion import Fusion, Kind
 from convcalc.memory.engines.xla.gpu import GpuRules
 from convcalc.memory.engines.xla.heap import Interval, into_donated, packed
@@ -125,27 +126,22 @@ def for_cpu(
 
 
 #: How much lower the peak of another order must be before it is believed to be the lowest: the
-#: buffers compared here are not XLA's to the byte, and its depth-first walk visits operands
-#: by the number and size of what they need, which is known only roughly.
-CLEARLY = {"post-order": 0.99, "depth-first": 0.9}
+#: buffers compared here are not XLA's to the byte.
+CLEARLY = 0.99
 
 
 def chosen(program: Program, rules: GpuRules, batch: int) -> list[Node]:
     """The order that XLA would take.
 
-    From the variables in their order the first layer's comes first, and so all the backward pass
-    before any other update; from the last layer's, each update follows its gradient.
+    A step gives back the variables in their order, the first layer's first, so that a post-order
+    walk makes all of the backward pass before any other update.
     """
-    first_layer_last = rules.updates
+    given = [*reversed(rules.updates), *rules.copies]
     order = list_schedule(program, batch, CALLS)
-    by_list = least = most_alive(order, batch)
-    for name, updates in (
-        ("post-order", first_layer_last[::-1]),
-        ("depth-first", first_layer_last),
-    ):
-        other = post_order(program, [*updates, *rules.copies])
+    least = CLEARLY * most_alive(order, batch)
+    for other in (depth_first(program, given, batch), post_order(program, given)):
         peak = most_alive(other, batch)
-        if peak < least and peak < by_list * CLEARLY[name]:
+        if peak < least:
             order, least = other, peak
     return order
 

@@ -247,8 +247,18 @@ class GpuRules(Updates):
             target = zeros
         else:
             target = emit.one("zeros", [], part.spec, elementwise=True)
-        made = emit.one("scatter", [dy, *indices, target], part.spec, elementwise=True)
-        return emit.kept(part.spec, made)
+        return emit.kept(part.spec, self.placed(emit, [dy, *indices, target], part.spec))
+
+    def placed(self, emit: Emitter, operands: Sequence[Value], spec: TensorSpec) -> Value:
+        """The scatter itself.  A depth-first walk makes the gradient before the places."""
+        made = emit.one("scatter", operands, spec, elementwise=True)
+        node = made.node
+        assert node is not None
+        node.inputs = tuple(operands)
+        node.inplace = tuple(
+            place for place, value in enumerate(operands) if value.node in self.elementwise
+        )
+        return made
 
     def decide(self, lowering: Lowering, gradients: Sequence[Value]) -> Value:
         """A conditional that reads all of them."""
@@ -792,7 +802,7 @@ def max_pool(call: Call) -> None:
             sizes = (slide.size + slide.before + slide.after for slide in way)
             wide = resized(call, spec, sizes)
             zeros = emit.one("zeros", [], wide, elementwise=True)
-            whole = emit.one("scatter", [d, *indices, zeros], wide, elementwise=True)
+            whole = known.placed(emit, [d, *indices, zeros], wide)
             call.give(0, emit.lazy(spec, whole))
             return
         part = emit.lazy(spec)
