@@ -1,10 +1,10 @@
-"""Whether a kernel's gradient runs before the input's: the order in which grappler leaves a graph.
+"""In which order a product's gradients run: the order in which grappler leaves a graph.
 
-Both are ready as soon as the gradient of the product's output is, and which goes first decides how
-long that gradient lives.  TensorFlow runs the one that stands later in the optimized graph, and
-where it stands has nothing to do with the order in which it was made.  The last of grappler's
-rounds (`core/grappler/optimizers/meta_optimizer.cc`) sorts the graph four times, by functions of
-its edges alone:
+Kernel's, bias' and input's are ready as soon as the gradient of the product's output is, and which
+goes first decides how long that gradient lives.  TensorFlow runs the one first that stands last in
+the optimized graph, and where it stands has nothing to do with the order in which it was made.
+The last of grappler's rounds (`core/grappler/optimizers/meta_optimizer.cc`) sorts the graph four
+times, by functions of its edges alone:
 
 1. `model_pruner.cc` walks back from all operations with a state (reads, assignments) and from the
    result, sorted by *name*, depth first, the last name first, and reverses what it met;
@@ -193,9 +193,10 @@ class Graph:
         return self.by_kahn(self.by_post_order(self.by_kahn(self.pruned(roots))))
 
 
-def kernels_first(lowering: Lowering) -> frozenset[str]:
-    """The products whose kernel's gradient runs before their input's, by the ops' names."""
-    return Step(lowering).kernels_first()
+def gradient_orders(lowering: Lowering) -> dict[str, list[str]]:
+    """For each product, by its op's name, "kernel", "bias" and "input" as they stand in the graph:
+    the last runs first."""
+    return Step(lowering).orders()
 
 
 class Step:
@@ -209,14 +210,14 @@ class Step:
         self.values: dict[str, int] = {}
         self.gradients: dict[str, list[int]] = {}
         self.of_variable: dict[Value, list[int]] = {}
-        self.products: dict[str, tuple[int, int]] = {}
-        """Op -> its kernel's gradient and its input's."""
+        self.products: dict[str, dict[str, int]] = {}
+        """Op -> its gradients by what they are of."""
         self.states: dict[str, int | None] = {}
         """What grappler begins with, by name; None where the graph here does not have it."""
         self.kept: set[str] = set()
         """Those that nobody but the step's end waits for."""
 
-    def kernels_first(self) -> frozenset[str]:
+    def orders(self) -> dict[str, list[str]]:
         graph = self.graph
         self.forward()
         losses = [self.loss(name) for name in dict.fromkeys(self.net.outputs)]
@@ -227,11 +228,10 @@ class Step:
         self.states[RESULT] = graph.add(losses, self.ends())
         roots = [node for _, node in sorted(self.states.items()) if node is not None]
         place = {node: number for number, node in enumerate(graph.optimized(roots))}
-        return frozenset(
-            name
-            for name, (kernel, inner) in self.products.items()
-            if place.get(kernel, 0) > place.get(inner, 0)
-        )
+        return {
+            name: sorted(parts, key=lambda part: place.get(parts[part], 0))
+            for name, parts in self.products.items()
+        }
 
     def forward(self) -> None:
         """Operators and the reads of their variables."""
@@ -308,7 +308,10 @@ class Step:
         for name, variable in owned.items():
             if variable in lowering.trainable and name != "kernel":
                 x = [] if name in ("bias", "beta") else [self.values[op.inputs[0]]]
-                self.of_variable.setdefault(variable, []).append(self.graph.add([dy, *x]))
+                given = self.graph.add([dy, *x])
+                self.of_variable.setdefault(variable, []).append(given)
+                if name == "bias" and op.name in self.products:
+                    self.products[op.name]["bias"] = given
 
     def plain(self, op: Op, dy: int) -> int:
         """The gradient of an operator's input, made of the output's and of what it keeps."""
@@ -326,27 +329,23 @@ class Step:
         if kernel is None:
             return
         add, x, read = self.graph.add, self.values[op.inputs[0]], self.variables[kernel]
-        inner = op.inputs[0] in self.lowering.wanted
-        kind = op.operator.type
-        of_kernel = of_input = None
-        if inner:
+        kind, parts = op.operator.type, self.products.setdefault(op.name, {})
+        if op.inputs[0] in self.lowering.wanted:
             if kind in CONVOLUTIONS:
                 shape = add((), [x, read] if kind == "conv" else [x])
-                of_input = add([shape, read, dy])
+                parts["input"] = add([shape, read, dy])
             else:
-                of_input = add([dy, read])
-            self.gradients.setdefault(op.inputs[0], []).append(of_input)
+                parts["input"] = add([dy, read])
+            self.gradients.setdefault(op.inputs[0], []).append(parts["input"])
         if kernel in self.lowering.trainable:
             if kind == "dense":
-                of_kernel = add([x, dy])
+                parts["kernel"] = add([x, dy])
             elif kind == "conv_transpose":
-                of_kernel = add([dy, add((), [read]), x])
+                parts["kernel"] = add([dy, add((), [read]), x])
             else:
                 shape = add((), [x, read] if kind == "conv" else [read])
-                of_kernel = add([x, shape, dy])
-            self.of_variable.setdefault(kernel, []).append(of_kernel)
-        if of_kernel is not None and of_input is not None:
-            self.products[op.name] = of_kernel, of_input
+                parts["kernel"] = add([x, shape, dy])
+            self.of_variable.setdefault(kernel, []).append(parts["kernel"])
 
     def update(self) -> None:
         """The optimizer's assignments, numbered in the order of the trained variables."""

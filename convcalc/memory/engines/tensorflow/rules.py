@@ -17,7 +17,7 @@ from typing import Any
 
 from convcalc.arithmetic import ceil_div, product
 from convcalc.memory.engines.tensorflow import kernels
-from convcalc.memory.engines.tensorflow.grappler import kernels_first
+from convcalc.memory.engines.tensorflow.grappler import gradient_orders
 from convcalc.memory.engines.tensorflow.updates import SMALL, UPDATES
 from convcalc.memory.job import CROSS_ENTROPY, Job
 from convcalc.memory.lowering import Call, Lowering, Rules
@@ -40,13 +40,13 @@ class TensorFlow(Rules):
         """Nanoseconds that the products of an operation take for one sample."""
         self.made: dict[tuple[Any, ...], Value] = {}
         """What operations that grappler merges have made, see `once`."""
-        self.firsts: frozenset[str] | None = None
+        self.orders: dict[str, list[str]] = {}
 
-    def kernels_first(self, lowering: Lowering) -> frozenset[str]:
-        """The products whose kernel's gradient runs before the input's, see `grappler`."""
-        if self.firsts is None:
-            self.firsts = kernels_first(lowering)
-        return self.firsts
+    def order(self, lowering: Lowering, product: str) -> list[str]:
+        """How the gradients of a product stand in the graph, see `grappler`."""
+        if not self.orders:
+            self.orders = gradient_orders(lowering)
+        return self.orders.get(product, [])
 
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value | None:
         """Cross-entropy from logits takes their place; a squared error holds four more tensors.
@@ -202,32 +202,18 @@ def tensorflow(call: Call) -> TensorFlow:
     return rules
 
 
-def kernel_first(call: Call) -> bool:
-    """Whether a product's kernel gradient runs before its input's.
-
-    A dense layer of a tensor with places goes through ``Tensordot``, between whose reshapes the
-    order is not kept.
-    """
-    if not call.training or not call.needs(0) or "kernel" not in call.w:
-        return False
-    if call.operator.type == "dense" and len(call.ins[0].dims) > 2:
-        return False
-    return call.op.name in tensorflow(call).kernels_first(call.lowering)
-
-
-def in_order(
-    natural: bool,
-    kernel: Callable[[], None],
-    bias: Callable[[], None],
-    inputs: Callable[[], None],
-) -> None:
-    """Emit the three gradients of a product; what is emitted last runs first.
+def in_order(call: Call, **steps: Callable[[], None]) -> None:
+    """Emit the gradients of a product by kernel, bias and input; what is emitted last runs first.
 
     Where the input's runs first, all that follows from it does too: with one worker the kernels'
     gradients of the whole network wait, and their operands with them.
     """
-    for step in (inputs, kernel, bias) if natural else (kernel, bias, inputs):
-        step()
+    order = tensorflow(call).order(call.lowering, call.op.name)
+    if call.operator.type == "dense" and len(call.ins[0].dims) > 2:
+        # ``Tensordot``, between whose reshapes grappler keeps no order.
+        order = []
+    for name in order or ("kernel", "bias", "input"):
+        steps[name]()
 
 
 # --- products ---------------------------------------------------------------------------------
@@ -312,7 +298,6 @@ def conv(call: Call) -> None:
     if seen.folded:
         y = call.emit("BatchToSpaceND", [y], call.outs[0])
     call.result(y)
-    natural = kernel_first(call)
 
     def filter_scratch() -> Sequence[Size]:
         if depthwise:
@@ -343,7 +328,7 @@ def conv(call: Call) -> None:
                 timed(call, dx, macs, unfolded)
             call.give(0, call.emit("BatchToSpaceND", [dx], call.ins[0]) if seen.folded else dx)
 
-        in_order(natural, to_filter, lambda: give_bias(call, dy), to_input)
+        in_order(call, kernel=to_filter, bias=lambda: give_bias(call, dy), input=to_input)
 
 
 def grouped(call: Call) -> None:
@@ -399,14 +384,18 @@ def conv_transpose(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
-        if "kernel" in call.w and call.trains("kernel"):
-            unfolded = unfolding(call, seen.of_filter(batch, width))
-            dw = call.weight_gradient("kernel", [dy, x], scratch=unfolded)
-            named(dw, "Conv2DBackpropFilter")
-            call.give_weight("kernel", timed(call, dw, macs))
-        give_bias(call, dy)
-        if call.needs(0):
-            call.give(0, timed(call, call.emit("Conv", [dy, kernel], call.ins[0]), macs))
+        def to_kernel() -> None:
+            if "kernel" in call.w and call.trains("kernel"):
+                unfolded = unfolding(call, seen.of_filter(batch, width))
+                dw = call.weight_gradient("kernel", [dy, x], scratch=unfolded)
+                named(dw, "Conv2DBackpropFilter")
+                call.give_weight("kernel", timed(call, dw, macs))
+
+        def to_input() -> None:
+            if call.needs(0):
+                call.give(0, timed(call, call.emit("Conv", [dy, kernel], call.ins[0]), macs))
+
+        in_order(call, kernel=to_kernel, bias=lambda: give_bias(call, dy), input=to_input)
 
 
 @rule("dense")
@@ -416,7 +405,6 @@ def dense(call: Call) -> None:
     macs = call.operator.macs(call.ins, call.outs)
     y = call.emit("MatMul", [x, kernel, call.w.get("bias")], call.outs[0])
     call.result(timed(call, y, macs))
-    natural = kernel_first(call)
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -431,7 +419,7 @@ def dense(call: Call) -> None:
                 dx = call.emit("MatMulTransposed", [dy, kernel], call.ins[0])
                 call.give(0, timed(call, dx, macs))
 
-        in_order(natural, to_kernel, lambda: give_bias(call, dy), to_input)
+        in_order(call, kernel=to_kernel, bias=lambda: give_bias(call, dy), input=to_input)
 
 
 @rule("matmul")
