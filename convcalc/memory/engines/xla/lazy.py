@@ -30,12 +30,13 @@ class Lazy(Value):
         self,
         spec: TensorSpec,
         width: int,
-        sources: Iterable[Value] = (),
+        sources: tuple[Value, ...] = (),
         stored: Value | None = None,
         origin: str = "",
     ) -> None:
         super().__init__(spec, width, "activations")
-        self.sources = ordered(sources)
+        self.sources = sources
+        """The buffers that it is computed from, in the order in which they are made."""
         self.stored = stored
         self.origin = origin
         self.relu = False
@@ -62,6 +63,8 @@ class Lazy(Value):
 def ordered(values: Iterable[Value]) -> tuple[Value, ...]:
     """Each buffer once, in the order in which they are made (what rests comes first)."""
     unique = dict.fromkeys(values)
+    if len(unique) < 2:
+        return tuple(unique)
     return tuple(sorted(unique, key=lambda value: -1 if value.node is None else value.node.index))
 
 
