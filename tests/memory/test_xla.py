@@ -303,6 +303,8 @@ def test_a_donated_variable_holds_what_fits_while_it_is_free():
     inside, rest = into_donated(buffers, room)
     assert sorted(inside) == [0, 2]
     assert sorted(rest) == [1, 3, 4, 5]
+    # Of equal ones the first in post-order has it.
+    assert into_donated(buffers, room, [5, 0, 1, 2, 3, 4])[0] == [1]
 
 
 # --- tensors that are computed where they are read ----------------------------------------------
@@ -376,6 +378,43 @@ def test_a_batch_norm_and_a_relu_are_no_buffers(device: str):
     # The first convolution's output becomes the activation, the second's is its own buffer.
     assert plain <= between <= plain + image * batch
     assert plain >= 2 * image * batch
+
+
+def test_padding_in_numbers_is_a_cpu_convolutions_own():
+    job, batch = Job("inference", optimizer="none", device="cpu"), 8
+
+    def temporary(padding: Any) -> int:
+        conv = {"conv": {"filters": 8, "kernel": 3, "padding": padding}}
+        pool = {"max_pool": {"kernel": 3, "stride": 1, "padding": padding}}
+        return xla.compiled(network(conv, pool, conv), job, batch, tensorflow=True).temporary(batch)
+
+    named = temporary("same")
+    assert temporary([[1, 1], [1, 1]]) == named >= 2 * 16 * 16 * 8 * 4 * batch
+
+
+def test_a_sequence_is_an_image_of_height_one_to_tensorflow():
+    """What is read in another shape is not written over."""
+    job, batch = Job("inference", optimizer="none", device="cpu"), 64
+    conv = {"conv": {"filters": 8, "kernel": 3, "padding": "same", "activation": "relu"}}
+    net, row = network(conv, conv, size=(64, 8)), 64 * 8 * 4 * batch
+
+    def temporary(tensorflow: bool) -> int:
+        return xla.compiled(net, job, batch, tensorflow=tensorflow).temporary(batch)
+
+    assert temporary(True) == 2 * row
+    assert temporary(False) <= 2 * row
+
+
+def test_a_dense_map_of_classes_keeps_what_a_softmax_is_made_of():
+    """Its gradient is computed for the bias, for the kernel and for the input, one by one."""
+    batch, size = 8, 32 * 32 * 24 * 4
+    conv = {"conv": {"filters": 24, "kernel": 1, "activation": "softmax"}}
+    net = network(conv, size=(32, 32, 8))
+    job = Job(device="cpu", optimizer="sgd")
+    made = xla.compiled(net, job, batch, tensorflow=True)
+    assert made.temporary(batch) >= 4 * size * batch
+    names = {buffer.name for buffer in made.timeline.buffers}
+    assert {"loss:exp", "loss:mean gradient", "loss:cross entropy"} <= names
 
 
 def test_gradients_wait_where_it_is_decided_whether_to_update():

@@ -50,7 +50,9 @@ class CpuRules(Updates):
         self.padded: dict[Value, Value] = {}
         """What has been padded by what it was before."""
         self.roots: list[Node] = []
-        self.updates: list[tuple[Value, Node]] = []
+        self.order: dict[Value, int] = {}
+        self.updates: list[tuple[int, int, Node]] = []
+        """What writes variables, with their places in the order of all."""
         self.donated: list[tuple[Size, Node, Node]] = []
         self.copies: dict[Value, Value] = {}
 
@@ -91,8 +93,8 @@ class CpuRules(Updates):
         return made
 
     def ordered_roots(self) -> list[Node]:
-        """What the step gives back: the loss, then the variables in their order."""
-        return [*self.roots, *(node for _, node in self.updates)]
+        """What the step gives back: the loss, then the variables, the first layer's first."""
+        return [*self.roots, *(node for _, _, node in sorted(self.updates))]
 
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value:
         """Cross-entropy from the logits, or a squared error summed in pieces of 32."""
@@ -211,7 +213,9 @@ class CpuRules(Updates):
         moved = [run("moments", gradient)] if lowering.slots[variable] else gradient
         updated = run("update", [*moved, source]).node
         assert updated is not None
-        self.updates.append((variable, updated))
+        if not self.order:
+            self.order.update((value, i) for i, value in enumerate(lowering.program.resting))
+        self.updates.append((self.order[variable], len(self.updates), updated))
         if source is not variable:
             assert source.node is not None
             self.donated.append((variable.size, source.node, updated))
@@ -317,7 +321,8 @@ def product(call: Call) -> None:
         x = here.run(Kind.MOVE, "interleave", [x], spec)
         source = x = here.run(Kind.MOVE, "space to batch", [x], spec)
     read = transposed if kind == "conv_transpose" else copied
-    y = here.run(Kind.CALL, "dot" if dot or kind == "dense" else "conv", [source, read], made)
+    primitive = "dot" if dot or kind == "dense" else "conv"
+    y = here.run(Kind.CALL if plain is None else Kind.FOLDED, primitive, [source, read], made)
     if dot:
         y = here.run(Kind.VIEW, "bitcast", [y], made)
     if framed:
@@ -445,7 +450,9 @@ def batch_norm(call: Call) -> None:
     variance = here.reduced("variance", squared, per)
     root = here.small("rsqrt", [variance], per)
     inverse = here.small("inverse", [root, *weights[:1]], per)
-    call.result(here.ew("normalize", [x, inverse, mean], spec))
+    # Read twice, as in `tf.nn.batch_normalization`: that decides the order of its readers.
+    shift = here.ew("shift", [mean, inverse], per)
+    call.result(here.ew("normalize", [x, inverse, shift], spec))
 
     @call.backward
     def gradient(dy: Value) -> None:
@@ -605,8 +612,9 @@ def max_pool(call: Call) -> None:
     # What Keras pads for a pool has the least number around, with which the pool begins.
     own = call.op.inputs[0] == f"{call.op.name}/padding"
     plain = here.rules.padded[x] if own else x
+    pooled = here.run(Kind.FOLDED if own else Kind.CALL, "max", [plain], out)
+    call.result(pooled)
     if not call.training or not call.needs(0):
-        call.result(here.small("max", [plain], out))
         return
     # TensorFlow pools sequences as images of height one.
     axes = max(len(spec.dims), 4) if here.rules.tensorflow else len(spec.dims)
@@ -617,12 +625,13 @@ def max_pool(call: Call) -> None:
             here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(axes)
         ]
     iotas = here.rules.sources[key]
-    call.result(here.small("max", [plain], out))
     chosen = [
         here.small(f"argmax {n}", [x, *iotas], out._replace(dtype="int32")) for n in range(axes + 1)
     ]
     wide = out._replace(shape=(*out.dims, axes), dtype="int32")
-    indices = here.small("indices", chosen[:-1], wide)
+    # They are elements of one tuple, each taken out by an operation.
+    elements = [here.run(Kind.VIEW, "element", [each], each.spec) for each in chosen[:-1]]
+    indices = here.small("indices", elements, wide)
     assert chosen[-1].node is not None
     here.rules.roots.append(chosen[-1].node)
 

@@ -20,6 +20,8 @@ class Kind(Enum):
 
     CALL = auto()
     """A convolution, a product, a large reduction: reads and writes buffers."""
+    FOLDED = auto()
+    """A call that XLA makes anew, after all others, since it pads what it reads by itself."""
     ELEMENTWISE = auto()
     EXPENSIVE = auto()
     """Element by element with exp, divide, rsqrt: never computed twice."""
@@ -122,7 +124,10 @@ class Fusion:
             self.outside[node] = [v for v in node.inputs if v.node is None]
             self.users[node] = []
             self.elements[node] = self.count(self.shape(node))
-        for node in self.program.nodes:
+        # What is made anew reads its operands after those that were there before.
+        made_first = [node for node in self.program.nodes if self.kinds[node] is not Kind.FOLDED]
+        made_last = [node for node in self.program.nodes if self.kinds[node] is Kind.FOLDED]
+        for node in (*made_first, *made_last):
             if node in needed:
                 for operand in self.ops[node]:
                     self.users[operand].append(node)

@@ -26,17 +26,19 @@ class Interval(NamedTuple):
 
 
 def into_donated(
-    buffers: Sequence[Interval], donated: Sequence[Interval]
+    buffers: Sequence[Interval],
+    donated: Sequence[Interval],
+    places: Sequence[int] | None = None,
 ) -> tuple[list[int], list[int]]:
     """Positions of the buffers that fit into donated memory while it is free, and of the others.
 
     The memory of a variable that the step gives back updated is a buffer like any other between
-    the last read of the old value and the write of the new one.
+    the last read of the old value and the write of the new one.  The largest come first; of equal
+    ones those whose operations do so in post-order (`BufferAssigner`), which `places` gives, or
+    those that live longest, where they are not known.
     """
-    order = sorted(
-        range(len(buffers)),
-        key=lambda i: (-buffers[i].size, buffers[i].start - buffers[i].end),
-    )
+    ties = [b.start - b.end for b in buffers] if places is None else places
+    order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, ties[i]))
     # Buffers come by falling size: memory that is large enough for one is so for all that follow.
     smaller = sorted(range(len(donated)), key=lambda room: donated[room].size)
     large_enough: list[int] = []
