@@ -43,8 +43,11 @@ MASK_ROWS = 16_384
 CENTERED_ROWS = 4_096
 #: ... if there are at least this many elements.
 CENTERED_ELEMENTS = 1 << 14
-#: Rows from which an expensive activation with several readers is recomputed, not stored.
-RECOMPUTED_ROWS = 1 << 16
+#: Blocks of threads from which the sums over each image compute an expensive activation anew: an
+#: H100's 132 multiprocessors are busy.  Seen in dumps: 192 are too few.
+RECOMPUTED_BLOCKS = 256
+#: Channels that one block sums.
+BLOCK_CHANNELS = 32
 #: Pieces of a concatenation up to which a max-pool reads them where they are.
 PIECES = 2
 
@@ -127,6 +130,10 @@ class GpuRules(Updates):
         """Elements of a channel: batch x height x width."""
         channels = spec.dims[channel_axis(len(spec.dims), self.channels_first)]
         return self.batch * int(spec.elements) // max(int(channels), 1)
+
+    def busy(self, channels: int) -> bool:
+        """Whether sums over each image of a batch give all multiprocessors enough to do."""
+        return self.batch * -(-channels // BLOCK_CHANNELS) >= RECOMPUTED_BLOCKS
 
     def zero(self, emit: Emitter, spec: TensorSpec) -> Value:
         """The zeros of a shape, made once."""
@@ -379,7 +386,7 @@ def settle(call: Call, y: Lazy) -> Lazy:
         or (
             y.origin == "exp"
             and several
-            and not (again if known.layout.planar else known.rows(y.spec) >= RECOMPUTED_ROWS)
+            and not (again if known.layout.planar else known.busy(plane(call, y.spec)[0]))
         )
         or (y.origin in ("add", "average") and (several or normalized))
         or (
