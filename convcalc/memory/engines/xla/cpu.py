@@ -301,14 +301,16 @@ def product(call: Call) -> None:
     if needed and kind != "dense":
         transposed = here.run(Kind.MOVE, "transpose kernel", [copied], kernel.spec)
     dilated = known.tensorflow and kind == "conv" and batched(call)
-    # TensorFlow convolves sequences as images of height one.
+    # TensorFlow convolves sequences as images of height one; products are of two matrices.
     framed = known.tensorflow and kind != "dense" and len(spec.dims) == 3 and not dilated
+    framed |= kind == "dense" and len(spec.dims) > 2
+    frame = as_matrix if kind == "dense" else as_image
     # A convolution of padded images pads them itself (AlgebraicSimplifier's FoldConvInputPad).
     plain = known.padded.get(x) if kind in ("conv", "depthwise_conv") else None
     dot = dot and plain is None
     made = out
     if framed:
-        spec, made = as_image(spec), as_image(out)
+        spec, made = frame(spec), frame(out)
         x = here.run(Kind.RESHAPE, "frame", [x], spec)
         if plain is not None:
             plain = here.run(Kind.RESHAPE, "frame", [plain], as_image(plain.spec))
@@ -372,6 +374,14 @@ def as_image(spec: TensorSpec) -> TensorSpec:
     """A sequence as an image of height one."""
     batch, length, count = spec.dims
     return spec._replace(shape=(batch, 1, length, count))
+
+
+def as_matrix(spec: TensorSpec) -> TensorSpec:
+    """The rows of a tensor as those of a matrix."""
+    rows = 1
+    for size in spec.dims[:-1]:
+        rows *= size
+    return spec._replace(shape=(rows, spec.dims[-1]))
 
 
 def bias_gradient(here: Here, dy: Value) -> None:
@@ -475,7 +485,12 @@ def layer_norm(call: Call) -> None:
     weights = [call.w[name] for name in ("gamma", "beta") if name in call.w]
     mean = here.small("mean", [x], per)
     squared = here.ew("squared difference", [x, mean], spec)
-    root = here.small("rsqrt", [here.small("variance", [squared], per)], per)
+    if spec.dims[-1] <= REDUCED_AT_ONCE:
+        variance = here.run(Kind.REDUCE, "variance", [squared], per)
+    else:
+        pieces = spec._replace(shape=(*spec.dims[:-1], ceil_div(spec.dims[-1], REDUCED_AT_ONCE)))
+        variance = here.run(Kind.REDUCE, "variance", [here.small("parts", [squared], pieces)], per)
+    root = here.run(Kind.EXPENSIVE, "rsqrt", [variance], per)
     call.result(here.ew("normalize", [x, mean, root, *weights], spec))
 
     @call.backward
