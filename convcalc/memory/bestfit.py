@@ -81,6 +81,29 @@ class BestFit:
             self.peak = self.used
         return address
 
+    def keep(self, request: int, count: int) -> None:
+        """Take `count` chunks that are never given back."""
+        while count:
+            place = bisect_left(self.free, (request, -1))
+            if place == len(self.free):
+                self.grow(request)
+            _, address = self.free.pop(place)
+            begin, end = address, self.ends.pop(address)
+            # What is left of the best fit is the best fit for the next.
+            while count and end - begin >= request:
+                left = end - begin - request
+                split = left >= self.least or (self.in_halves and left >= request)
+                begin = begin + request if split else end
+                count -= 1
+            if begin < end:
+                self.ends[begin] = end
+                self.begins[end] = begin
+                insort(self.free, (end - begin, begin))
+            else:
+                del self.begins[end]
+            self.used += begin - address
+        self.peak = max(self.peak, self.used)
+
     def give(self, address: int) -> None:
         """Free a chunk and join it with free neighbours."""
         size = self.size.pop(address)

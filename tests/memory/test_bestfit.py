@@ -65,3 +65,20 @@ def test_a_resumed_state_is_independent() -> None:
     other.give(first)
     assert (heap.used, other.used) == (256, 0)
     assert (heap.free, other.free) == ([(768, 256)], [(1024, 0)])
+
+
+@pytest.mark.parametrize(("least", "in_halves"), [(512, False), (4096, True), (1, True)])
+def test_keeping_many_is_taking_one_after_the_other(least: int, in_halves: bool) -> None:
+    draw = random.Random(7)
+    heap, other = BestFit(least, in_halves), BestFit(least, in_halves)
+    heap.add(1 << 20)
+    held = [heap.take(256 * draw.randint(1, 40)) for _ in range(60)]
+    for address in draw.sample(held, 30):
+        heap.give(address)
+    for request, count in ((256, 7), (768, 5), (2560, 3), (256, 90), (512, 1)):
+        other.resume(heap)
+        other.keep(request, count)
+        for _ in range(count):
+            heap.take(request)
+        assert (other.free, other.used, other.peak) == (heap.free, heap.used, heap.peak)
+        assert (other.begins, other.ends) == (heap.begins, heap.ends)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
+from itertools import groupby, takewhile
 
 import numpy as np
 
@@ -103,9 +103,11 @@ class History:
         return np.array([coded for _, coded in self.timeline.events[self.resting :]], np.int64)
 
     @cached_property
-    def first_step(self) -> Ints:
-        """The same, with the slots that get memory of their own."""
-        left = dict.fromkeys(slot for slot in self.slots if slot not in self.constants)
+    def first_step(self) -> tuple[Ints, list[tuple[int, int]]]:
+        """The same, with the slots written meanwhile; bytes and number of those written later."""
+        left = dict.fromkeys(self.slots)
+        for slot in self.constants:
+            del left[slot]
         found = []
         for number, coded in enumerate(self.step.tolist(), self.resting):
             found.append(coded)
@@ -113,7 +115,8 @@ class History:
                 if slot in left:
                     del left[slot]
                     found.append(slot)
-        return np.array([*found, *left], np.int64)
+        sizes = self.timeline.sizes(1)[list(left)].tolist()
+        return np.array(found, np.int64), [(size, len(list(run))) for size, run in groupby(sizes)]
 
     @cached_property
     def results(self) -> list[int]:
@@ -157,8 +160,10 @@ class History:
         if self.slots or self.renewed:
             # Slots are written whatever their size.
             large[self.slots] = True
-            first = self.first_step[large[buffer_of(self.first_step)]]
-            heap.run(lasting(first), sizes)
+            first, slots = self.first_step
+            heap.run(lasting(first[large[buffer_of(first)]]), sizes)
+            for bytes_each, count in slots:
+                heap.keep(bytes_each, count)
             for before, after in self.renewed.items():
                 heap.address[before] = heap.address[after]
             for index in self.results:
