@@ -11,7 +11,7 @@ import convcalc
 from convcalc.memory import engines
 from convcalc.memory.engines import xla
 from convcalc.memory.engines.tensorflow.bfc import BFC
-from convcalc.memory.engines.tensorflow_xla import handed_out, place
+from convcalc.memory.engines.tensorflow_xla import constants, handed_out, place
 from convcalc.memory.engines.xla.fusion import Fusion, Kind
 from convcalc.memory.engines.xla.heap import (
     SMALLEST,
@@ -453,6 +453,13 @@ def test_training_also_has_handles_tables_and_what_the_last_step_left():
         found = handed_out(net, Job(optimizer=optimizer), 8, block)
         made = kernel * (1 + slots) + 256 * variables + x + y
         assert found == made + block + 2 * 256 + table + 256
+
+
+def test_zeros_are_made_by_the_names_of_the_last_slots_of_each_shape():
+    shapes = [((size,), 256 * size) for size in (1, 2, 3, 2, 5, 6, 7)]
+    # Two slots each: those of the last variables of each shape are 1, 5, 7, 9, 11 and 13.
+    assert constants(shapes, 2) == [256 * size for size in (1, 6, 7, 3, 2, 5)]
+    assert constants(shapes, 0) == []
 
 
 def test_what_inference_gives_back_is_asked_for_beside_the_block():

@@ -7,6 +7,8 @@ came before, so this module replays it: the variables' initializers, a batch, th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from convcalc.memory.engines import Plan, xla
 from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND
 from convcalc.memory.job import Job
@@ -38,13 +40,13 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     """The allocator's peak during a step whose temporaries take `temporary` bytes.
 
     Seen in the allocator's log: an initializer draws, scales and shifts, and leaves two holes; each
-    variable has a handle; the slots begin as one constant of zeros for each size, and get memory of
-    their own behind the block of the first step, which so leaves a hole together with those
+    variable has a handle; the slots begin as one constant of zeros for each shape, and get memory
+    of their own behind the block of the first step, which so leaves a hole together with those
     constants.
     """
     bfc = BFC()
     width = job.variable_width
-    trained: list[int] = []
+    trained: list[tuple[tuple[int, ...], int]] = []
     frozen = {op.weights for op in net.ops if not op.trainable}
     variables = OF_TRAINING if job.training else 0
     for key, params in net.params.items():
@@ -57,7 +59,7 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
             bfc.take(ROUND)
             variables += 1
             if param.trainable and key not in frozen:
-                trained.append(rounded(size))
+                trained.append((tuple(param.shape), rounded(size)))
     for spec in net.inputs.values():
         bfc.take(rounded(spec.bytes_at(batch, job.width)))
     block = rounded(temporary)
@@ -73,9 +75,9 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     variables += job.slots * len(trained)
     for _ in range(OF_TRAINING + job.slots * len(trained) + RESULTS):
         bfc.take(ROUND)
-    zeros = [bfc.take(size) for size in dict.fromkeys(trained)] if job.slots else []
+    zeros = [bfc.take(size) for size in constants(trained, job.slots)]
     first = bfc.take(block)
-    for size in trained:
+    for _, size in trained:
         for _ in range(job.slots):
             bfc.take(size)
     bfc.give(first)
@@ -85,6 +87,16 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     bfc.take(block)
     # The table of what the program gives back, and one scalar more.
     return bfc.peak + rounded(POINTER * variables) + ROUND
+
+
+def constants(trained: Sequence[tuple[tuple[int, ...], int]], slots: int) -> list[int]:
+    """The sizes of the zeros that slots begin with, in the order in which they are made.
+
+    Of equal ones grappler keeps the last, and sorts them by name, which ends with a number: 9 comes
+    behind 17 (seen in the allocator's log).
+    """
+    last = {shape: (f"{slots * (i + 1) - 1}", size) for i, (shape, size) in enumerate(trained)}
+    return [size for _, size in sorted(last.values())] if slots else []
 
 
 def rounded(size: int) -> int:
