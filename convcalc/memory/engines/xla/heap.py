@@ -10,6 +10,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 ALIGNMENT = 256
 CPU_ALIGNMENT = 64
 #: Smaller buffers fit in between the others.
@@ -136,19 +138,21 @@ def most_at_once(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int
 
 def best_fit(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int:
     """The height of a block into which buffers are put in the order given."""
-    placed: list[tuple[int, int, int, int]] = []
+    # Lowest and highest address, first and last step of what lies there, by rising addresses;
+    # underneath the block's floor, which is always there.
+    placed = np.empty((4, len(buffers) + 1), np.int64)
+    placed[:, 0] = 0, 0, -1, NO_GAP
     block = 0
-    for size, start, end in buffers:
+    for count, (size, start, end) in enumerate(buffers, 1):
         need = rounded(size, alignment)
-        at, gap, top = -1, NO_GAP, 0
-        for low, high in [(p[0], p[1]) for p in placed if p[2] <= end and p[3] >= start]:
-            if need <= low - top < gap:
-                at, gap = top, low - top
-            if high > top:
-                top = high
-        if at < 0:
-            at = top
-        insort(placed, (at, at + need, start, end))
-        if at + need > block:
-            block = at + need
+        low, high, starts, ends = placed[:, :count]
+        (meet,) = ((starts <= end) & (ends >= start)).nonzero()
+        tops = np.maximum.accumulate(high.take(meet))
+        gaps = low.take(meet[1:]) - tops[:-1]
+        (fits,) = (gaps >= need).nonzero()
+        at = int(tops[fits[gaps[fits].argmin()]] if fits.size else tops[-1])
+        place = int(low.searchsorted(at, "right"))
+        placed[:, place + 1 : count + 1] = placed[:, place:count]
+        placed[:, place] = at, at + need, start, end
+        block = max(block, at + need)
     return block
