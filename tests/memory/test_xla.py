@@ -11,7 +11,13 @@ import convcalc
 from convcalc.memory import engines
 from convcalc.memory.engines import xla
 from convcalc.memory.engines.tensorflow.bfc import BFC
-from convcalc.memory.engines.tensorflow_xla import constants, handed_out, place
+from convcalc.memory.engines.tensorflow_xla import (
+    OF_A_STEP,
+    constants,
+    graph_constants,
+    handed_out,
+    place,
+)
 from convcalc.memory.engines.xla.fusion import Fusion, Kind
 from convcalc.memory.engines.xla.heap import (
     SMALLEST,
@@ -447,12 +453,24 @@ def test_the_block_finds_a_hole_of_an_initializer_or_not():
 def test_training_also_has_handles_tables_and_what_the_last_step_left():
     net = network({"dense": {"units": 32, "bias": False}}, size=(64,))
     kernel, x, y, block = 64 * 32 * 4, 8 * 64 * 4, 8 * 32 * 4, 1 << 16
-    for optimizer, slots in (("sgd", 0), ("adam", 2)):
+    for optimizer, slots, traces in (("sgd", 0, 1), ("adam", 2, 2)):
         variables = 1 + slots + 4  # the step's number, the rate, the loss's sum and number
         table = 256  # 8 bytes each
         found = handed_out(net, Job(optimizer=optimizer), 8, block)
-        made = kernel * (1 + slots) + 256 * variables + x + y
-        assert found == made + block + 2 * 256 + table + 256
+        made = kernel * (1 + slots) + 256 * (variables + OF_A_STEP * traces) + x + y
+        # The zeros that the slots began with lie before the block, which takes their place, too.
+        zeros = kernel if slots else 0
+        assert found == made + block + zeros + 2 * 256 + table + 256
+
+
+def test_a_graph_has_constants_by_operator():
+    """As the allocator's log counts them: 76 more for Adam, which is traced twice."""
+    plain = {"conv": {"filters": 8, "kernel": 3, "bias": False}}
+    assert graph_constants(network(plain)) == OF_A_STEP
+    assert graph_constants(network({"conv": {"filters": 8, "kernel": 3}})) == OF_A_STEP + 3
+    assert graph_constants(network(plain, "batch_norm")) == OF_A_STEP + 20
+    padded = {"conv": {"filters": 8, "kernel": 3, "padding": [[1, 1], [1, 1]], "bias": False}}
+    assert graph_constants(network(padded)) == OF_A_STEP + 1
 
 
 def test_zeros_are_made_by_the_names_of_the_last_slots_of_each_shape():

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from convcalc.memory.engines import Plan, xla
 from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND
 from convcalc.memory.job import Job
+from convcalc.memory.keras_graph import as_keras
 from convcalc.network import Network
 from convcalc.tensors import DTYPE_BYTES
 
@@ -22,6 +23,21 @@ OF_TRAINING = 4
 RESULTS = 2
 #: Bytes of an entry in the table of what a program gives back.
 POINTER = 8
+
+#: Constants of a training step's graph, each of which takes a chunk: those that every step has,
+#: and those of operators beside (shapes and axes, most of them for gradients), counted in the
+#: allocator's log by adding one operator at a time.
+OF_A_STEP = 38
+OF_A_BIAS = 3
+OF_OPERATORS = {
+    "batch_norm": 20,
+    "layer_norm": 14,
+    "concat": 5,
+    "depthwise_conv": 2,
+    "dropout": 2,
+    "average_pool": 1,
+    "pad": 1,
+}
 
 regime = xla.regime
 
@@ -73,7 +89,10 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     for size in outputs:
         bfc.take(rounded(size))
     variables += job.slots * len(trained)
-    for _ in range(OF_TRAINING + job.slots * len(trained) + RESULTS):
+    # A step that makes slots is traced twice.
+    traces = 2 if job.slots else 1
+    small = OF_TRAINING + job.slots * len(trained) + RESULTS + traces * graph_constants(net)
+    for _ in range(small):
         bfc.take(ROUND)
     zeros = [bfc.take(size) for size in constants(trained, job.slots)]
     first = bfc.take(block)
@@ -87,6 +106,17 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     bfc.take(block)
     # The table of what the program gives back, and one scalar more.
     return bfc.peak + rounded(POINTER * variables) + ROUND
+
+
+def graph_constants(net: Network) -> int:
+    """How many constants a training step's graph holds."""
+    found = OF_A_STEP
+    for op in net.once(as_keras).ops:
+        kind = op.operator.type
+        found += OF_OPERATORS.get(kind, 0)
+        if kind in ("conv", "depthwise_conv", "conv_transpose"):
+            found += OF_A_BIAS * any(p.name == "bias" for p in net.params.get(op.weights, ()))
+    return found
 
 
 def constants(trained: Sequence[tuple[tuple[int, ...], int]], slots: int) -> list[int]:
