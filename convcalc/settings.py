@@ -84,6 +84,27 @@ def engine_device(name: str) -> str:
     return "gpu"
 
 
+def older_gpu(name: str) -> int | None:
+    """The major compute capability of a device's GPU where XLA serves it otherwise than a Hopper.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name in DEVICES:
+        return None
+    from convcalc.planning.devices import find
+
+    return before_hopper(find(name).capability)
+
+
+def before_hopper(capability: str | None) -> int | None:
+    """7 or 8 for a GPU's compute capability below 9.0 ("7.5"), else None; Pascal counts as 7."""
+    if capability is None:
+        return None
+    major = int(capability.split(".")[0])
+    return max(major, 7) if major < 9 else None
+
+
 def parse_bytes(text: str) -> int:
     """Bytes of "8GiB", "500 MB" or "12000000".
 

@@ -73,12 +73,6 @@ def engine_of(record: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def older(target: str) -> int | None:
-    """The major compute capability of a compile target, if it is older than Hopper's."""
-    major = int(dict(targets.find(target).figures)["capability"].split(".")[0])
-    return major if major < 9 else None
-
-
 def scores(
     found: Iterable[dict[str, Any]], marks: dict[str, str], only: str = ""
 ) -> Iterator[Score]:
@@ -99,7 +93,7 @@ def scores(
             loaded[record["network"], size] = load(record["network"], {"input": size})
         job = job_for(record["mode"], record["dtype"], record["optimizer"], device)
         more = {name: record[name] for name in records.EXTRA if name in record}
-        capability = older(record["device"]) if target else None
+        capability = targets.find(record["device"]).older if target else None
         job = replace(job, threads=record.get("threads"), capability=capability, **more)
         try:
             made = predict(loaded[record["network"], size], engine, job, record["batch"])

@@ -70,7 +70,7 @@ def analyze(
     choose(optimizer, OPTIMIZERS, "optimizer")
     choose(remat, REMATS, "remat")
     choose(engine, ENGINES, "engine")
-    kind = engine_device(device)
+    engine_device(device)
 
     rows = net.once(add_up)
     counted = None if convention == "macs" else count_as(net, convention)
@@ -122,7 +122,7 @@ def analyze(
             batch=batch,
             dtype=dtype,
             optimizer=optimizer,
-            device=kind,
+            device=device,
             remat=remat,
         )
     return Report(

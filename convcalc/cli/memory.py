@@ -61,15 +61,15 @@ def memory_command(
     choose(dtype, DTYPES, "dtype")
     choose(optimizer, OPTIMIZERS, "optimizer")
     choose(remat, REMATS, "remat")
-    kind = engine_device(device)
+    engine_device(device)
     choose(engine, [*(name for name in ENGINES if name != "textbook"), "all"], "engine")
     if loss is not None:
         choose(loss, LOSSES, "loss")
     net = load(model, input=options.input_sizes(input))
     if engine == "all":
-        emit(side_by_side(net, batch, dtype, optimizer, kind, form, remat), output)
+        emit(side_by_side(net, batch, dtype, optimizer, device, form, remat), output)
         return
-    job = job_for(mode, dtype, optimizer, kind, loss, remat=remat, accumulate=accumulate, ema=ema)
+    job = job_for(mode, dtype, optimizer, device, loss, remat=remat, accumulate=accumulate, ema=ema)
     found = profile(net, engine, job, batch)
     if plot is not None:
         draw(found, plot)

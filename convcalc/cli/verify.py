@@ -227,7 +227,7 @@ def predict(net: Network, request: Request) -> tuple[Prediction, dict[str, int] 
         remat=request.remat,
     )
     # Only TensorFlow runs operations side by side, and only on a CPU.
-    job = replace(job, threads=request.threads)
+    job = replace(job, threads=request.threads, capability=older_target(request))
     engine = engine_of(request)
     if not request.timeline:
         return predict(net, engine, job, request.batch), None
@@ -237,6 +237,15 @@ def predict(net: Network, request: Request) -> tuple[Prediction, dict[str, int] 
         for row in made.layers
     }
     return made.prediction, layers
+
+
+def older_target(request: Request) -> int | None:
+    """The major compute capability of the GPU compiled for, if XLA serves it as an older one."""
+    if request.method != "compiled":
+        return None
+    from convcalc.verify.targets import find
+
+    return find(request.device).older
 
 
 def has_gpu() -> bool:

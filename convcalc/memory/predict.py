@@ -9,6 +9,7 @@ from convcalc.memory.job import INFERENCE, NONE, TRAINING, Job
 from convcalc.memory.segments import stretches
 from convcalc.network import Network
 from convcalc.report import Prediction
+from convcalc.settings import engine_device, older_gpu
 
 
 def job_for(
@@ -22,10 +23,23 @@ def job_for(
     accumulate: bool = False,
     ema: bool = False,
 ) -> Job:
-    """The job of a mode; what inference does not use does not tell two jobs apart."""
+    """The job of a mode; what inference does not use does not tell two jobs apart.
+
+    `device` is "gpu", "cpu" or a name of the catalogue.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    kind, capability = engine_device(device), older_gpu(device)
     if mode == INFERENCE:
-        return Job(mode, dtype, "none", device)
-    return Job(mode, dtype, optimizer, device, loss, remat=remat, accumulate=accumulate, ema=ema)
+        return Job(mode, dtype, "none", kind, capability=capability)
+    return Job(
+        *(mode, dtype, optimizer, kind, loss),
+        remat=remat,
+        accumulate=accumulate,
+        ema=ema,
+        capability=capability,
+    )
 
 
 def doubts(net: Network, engine: str, job: Job, made: Plan) -> list[str]:

@@ -55,7 +55,9 @@ def advise(
     if memory is not None or device not in (None, *DEVICES):
         (budget,) = budgets(memory, device, engine, devices_file)
     now = Situation(
-        net, mode, engine, dtype, optimizer if mode == TRAINING else "none", batch, kind or "gpu"
+        *(net, mode, engine, dtype, optimizer if mode == TRAINING else "none", batch),
+        kind or "gpu",
+        capability=None if budget is None else budget.capability,
     )
     needed = now.candidate()
     remedies: list[Remedy] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from convcalc.errors import UsageError
 from convcalc.planning.devices import available, devices, find
 from convcalc.report import Candidate, Device
-from convcalc.settings import DEVICES, format_bytes, parse_bytes
+from convcalc.settings import DEVICES, before_hopper, format_bytes, parse_bytes
 
 #: An exbibyte: more than any device has, and far from where 64 bits end.
 MOST = 2**60
@@ -33,6 +33,11 @@ class Budget:
     def title(self) -> str:
         """For people."""
         return self.device.title if self.device else f"a budget of {format_bytes(self.memory)}"
+
+    @property
+    def capability(self) -> int | None:
+        """See `Job.capability`."""
+        return before_hopper(self.device.capability) if self.device else None
 
     @property
     def note(self) -> str:

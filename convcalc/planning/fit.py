@@ -8,6 +8,7 @@ are taken until ``need(batch) <= memory < need(batch + 1)``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import isqrt
 
 from convcalc.errors import ModelError, UsageError
@@ -29,6 +30,9 @@ SMALL = 128
 
 #: Up to this batch more samples may need less: one image, or a few, are unfolded otherwise.
 MANY = 16
+
+#: Engines for which a GPU's architecture makes a difference.
+XLA = ("tensorflow-xla", "jax")
 
 #: The need of something that cannot be.
 INFINITE = 2**80
@@ -73,14 +77,19 @@ def fit(
     notes: dict[str, None] = {}
     for each in modes:
         job = job_for(each, dtype, optimizer, kind or "gpu", remat=remat)
-        line: Batches | Sizes
         try:
-            line = (
-                Batches(net, engine, job)
-                if largest == "batch"
-                else Sizes(net, engine, job, batch, step)
-            )
-            fits += [line.fitted(budget) for budget in asked]
+            lines: dict[int | None, Batches | Sizes] = {}
+            for budget in asked:
+                # Budgets of one architecture share what is predicted.
+                capability = budget.capability if engine in XLA else None
+                if capability not in lines:
+                    older = replace(job, capability=capability)
+                    lines[capability] = (
+                        Batches(net, engine, older)
+                        if largest == "batch"
+                        else Sizes(net, engine, older, batch, step)
+                    )
+                fits.append(lines[capability].fitted(budget))
         except ModelError as error:
             if mode is not None or each != TRAINING:
                 raise

@@ -31,12 +31,15 @@ class Situation:
     devices: int = 1
     remat: str = NONE
     """By which rule outputs are kept, while those between are made again."""
+    capability: int | None = None
+    """See `Job.capability`."""
     another: bool = False
     """Weights that were trained for the network as it was are of no use any more."""
 
     @property
     def job(self) -> Job:
-        return job_for(self.mode, self.dtype, self.optimizer, self.device, remat=self.remat)
+        job = job_for(self.mode, self.dtype, self.optimizer, self.device, remat=self.remat)
+        return replace(job, capability=self.capability)
 
     @property
     def training(self) -> bool:

@@ -106,7 +106,8 @@ def sweep(
         width=width,
         fields=fields,
     )
-    return Sweep(net, axes, where, engine_device(device), exact)
+    engine_device(device)
+    return Sweep(net, axes, where, device, exact)
 
 
 class Sweep:

@@ -324,12 +324,10 @@ def memory(asked: dict[str, Any]) -> Document:
     from convcalc.cli.memory import layers_as
     from convcalc.memory.predict import job_for
     from convcalc.memory.profile import profile
-    from convcalc.settings import engine_device
 
     net = network(asked["network"], asked["input"])
-    device = engine_device(asked["device"])
     more = {name: asked[name] for name in ("loss", "remat", "accumulate", "ema")}
-    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], device, **more)
+    job = job_for(asked["mode"], asked["dtype"], asked["optimizer"], asked["device"], **more)
     found = profile(net, asked["engine"], job, asked["batch"])
     if asked["form"] == "json":
         return as_json(found, asked["exact"])

@@ -184,7 +184,7 @@ def test_compare_two_settings(capsys, monkeypatch) -> None:
     assert data["right_settings"]["device"] == "t4"
     assert data["left_settings"]["optimizer"] == "adam"
     peaks = {row["quantity"]: row["right"] for row in data["totals"]}
-    report = convcalc.analyze("lenet5", engine="jax", optimizer="sgd", batch=16)
+    report = convcalc.analyze("lenet5", engine="jax", optimizer="sgd", batch=16, device="t4")
     assert report.memory.training is not None
     assert peaks["training_peak_bytes"] == report.memory.training.peak_bytes
 

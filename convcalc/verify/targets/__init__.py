@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from convcalc.settings import choose
+from convcalc.settings import before_hopper, choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ class Target:
     def extra(self) -> str:
         """The extra that brings the compiler."""
         return {"cpu": "jax", "cuda": "xla-gpu", "tpu": "xla-tpu"}[self.platform]
+
+    @property
+    def older(self) -> int | None:
+        """The major compute capability of a GPU that XLA serves otherwise than a Hopper."""
+        return before_hopper(dict(self.figures).get("capability"))
 
     def config(self, memory: int | None = None) -> str:
         """A GPU as the text of XLA's GpuTargetConfig; `memory` takes the place of its own.
