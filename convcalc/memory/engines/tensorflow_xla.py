@@ -89,23 +89,26 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     for size in outputs:
         bfc.take(rounded(size))
     variables += job.slots * len(trained)
-    # A step that makes slots is traced twice.
-    traces = 2 if job.slots else 1
-    small = OF_TRAINING + job.slots * len(trained) + RESULTS + traces * graph_constants(net)
-    for _ in range(small):
-        bfc.take(ROUND)
+    own = graph_constants(net)
+    bfc.keep(ROUND, OF_TRAINING + job.slots * len(trained) + own)
     zeros = [bfc.take(size) for size in constants(trained, job.slots)]
-    first = bfc.take(block)
+    # A step that makes slots is traced once more without that.
+    bfc.keep(ROUND, own if job.slots else 0)
+    table = rounded(POINTER * variables)
+    # The table of what the program gives back, and one scalar more.
+    lent = [bfc.take(size) for size in (table, ROUND, block)]
+    results = [bfc.take(ROUND) for _ in range(RESULTS)]
     for _, size in trained:
         for _ in range(job.slots):
             bfc.take(size)
-    bfc.give(first)
-    for address in zeros:
+    for address in (*lent, *zeros):
         bfc.give(address)
     bfc.peak = bfc.used
-    bfc.take(block)
-    # The table of what the program gives back, and one scalar more.
-    return bfc.peak + rounded(POINTER * variables) + ROUND
+    for address in results:
+        bfc.give(address)
+    for size in (table, ROUND, block, *[ROUND] * RESULTS):
+        bfc.take(size)
+    return bfc.peak
 
 
 def graph_constants(net: Network) -> int:
