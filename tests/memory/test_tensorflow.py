@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from convcalc.memory.engines.tensorflow import kernels, make, regime
+from convcalc.memory.engines.tensorflow import kernels, make, regime, windows
 from convcalc.memory.engines.tensorflow.bfc import BFC
-from convcalc.memory.engines.tensorflow.executor import execute
+from convcalc.memory.engines.tensorflow.executor import execute, speeds
 from convcalc.memory.job import SLOTS, Job
 from convcalc.memory.liveness import Walk
 from convcalc.memory.program import Program, Value
@@ -206,6 +206,31 @@ def test_one_worker_goes_on_with_the_last_that_became_ready():
 def test_a_second_worker_takes_from_the_back():
     # While the first runs e, the second takes b, which was put into the queue first.
     assert ordered(2, {"e": 5.0}) == ["a", "e", "b", "d", "c"]
+
+
+def test_kernels_side_by_side_share_two_cores():
+    program = Program()
+    for name in ("Conv2DBackpropFilter", "MatMul", "Mul"):
+        program.add(name, [], [], layer=name, phase="backward")
+    filters, dense, simple = program.nodes
+    assert speeds({1: simple}) == {1: 1}
+    assert speeds({0: filters, 1: dense}) == {0: 0.5, 1: 0.5}
+    # Three threads on two cores: two of the pool's, and the worker that runs the simple one.
+    assert speeds({0: filters, 1: simple}) == {0: pytest.approx(2 / 3), 1: 0.5}
+
+
+def test_turning_a_kernel_takes_longer_where_its_rows_fall_on_the_same_lines():
+    plain = kernels.reading("MatMulTransposed", (2000, 2000), 8)
+    aliased = kernels.reading("MatMulTransposed", (2000, 2048), 8)
+    assert aliased > 3 * plain > 3 * kernels.reading("MatMul", (2000, 2000), 8)
+    assert kernels.reading("MatMulTransposed", (2000, 2048), 1) < plain
+
+
+def test_an_overlapping_window_is_looked_at_again():
+    tiles = network({"max_pool": 2}, size=(32, 32, 8))
+    slides = network({"max_pool": {"kernel": 3, "stride": 1, "padding": "same"}}, size=(32, 32, 8))
+    assert windows(tiles, 2) == {"max_pool_1": 2 * 32 * 32 * 8}
+    assert windows(slides, 2) == {"max_pool_1": 9 * 2 * 32 * 32 * 8}
 
 
 # --- the allocator ------------------------------------------------------------------------------

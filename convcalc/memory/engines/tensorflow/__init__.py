@@ -6,6 +6,8 @@ order it all runs, `walk` what is alive meanwhile, `bfc` what the allocator hand
 
 from __future__ import annotations
 
+from typing import Any
+
 from convcalc.memory.engines import Plan
 from convcalc.memory.engines.tensorflow import kernels
 from convcalc.memory.engines.tensorflow.bfc import ROUND
@@ -23,6 +25,19 @@ from convcalc.network import Network
 def regime(batch: int) -> int:
     """The batch whose order of execution serves `batch`: the power of two below."""
     return 1 << (batch.bit_length() - 1)
+
+
+def windows(net: Network, batch: int) -> dict[str, int]:
+    """Elements that the windows of pools and depthwise convolutions look at, by layer."""
+    found: dict[str, int] = {}
+    for op in net.ops:
+        operator: Any = op.operator
+        ins, outs = net.specs(op)
+        if operator.type == "depthwise_conv":
+            found[op.layer] = operator.macs(ins, outs) * batch
+        elif operator.type in ("max_pool", "average_pool"):
+            found[op.layer] = operator.elementwise(ins, outs) * batch
+    return found
 
 
 def make(net: Network, job: Job, batch: int) -> Plan:
@@ -43,14 +58,17 @@ def run(lowering: Lowering, batch: int, workers: int) -> History:
     assert isinstance(rules, TensorFlow)
     walk = Steps(program, ROUND)
 
+    looked_at = windows(lowering.net, batch)
+
     def duration(node: Node) -> float:
-        largest = 0
+        largest, spent = 0, rules.products.get(node, 0) * batch
         for value in (*node.outputs, *node.inputs):
             fixed, per_sample = value.size
-            size = fixed + batch * per_sample
-            if size > largest and value.kind != "weights":
-                largest = size
-        return kernels.passing(node.primitive, largest) + rules.products.get(node, 0) * batch
+            if value.kind != "weights":
+                largest = max(largest, fixed + batch * per_sample)
+            if node.primitive.startswith("MatMul") and value.spec.batch_axis is None:
+                spent += kernels.reading(node.primitive, value.spec.dims, batch)
+        return spent + kernels.passing(node.primitive, largest, looked_at.get(node.layer, 0))
 
-    execute(program, walk, workers if lowering.job.training else 1, duration)
+    execute(program, walk, workers, duration)
     return walk.history()

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
 
+from convcalc.memory.engines.tensorflow.kernels import INTRA_THREADS
 from convcalc.memory.liveness import Walk
 from convcalc.memory.program import Node, Program
+
+#: Kernels that leave all of their work to the pool.
+POOLED = ("Conv", "MatMul", "Depthwise", "MaxPool", "AvgPool")
 
 
 class Graph:
@@ -75,6 +78,25 @@ class Worker:
         self.queue.extendleft(expensive)
 
 
+def speeds(running: dict[int, Node]) -> dict[int, float]:
+    """How fast kernels are that run side by side, beside how fast each is alone.
+
+    All workers hand their kernels' parts to one pool with a thread for each core, and run a part of
+    a plain kernel themselves; a product's worker only waits.  So a product beside a plain kernel
+    loses a third of two cores, any other two halve them.
+    """
+    if len(running) == 1:
+        return dict.fromkeys(running, 1.0)
+    products = sum(node.primitive.startswith(POOLED) for node in running.values())
+    threads = INTRA_THREADS + len(running) - products
+    return {
+        number: INTRA_THREADS / threads / products
+        if node.primitive.startswith(POOLED)
+        else 1 / len(running)
+        for number, node in running.items()
+    }
+
+
 def execute(program: Program, walk: Walk, workers: int, duration: Callable[[Node], float]) -> None:
     """Run a program's operations on a walk, as so many threads would."""
     graph = Graph(program)
@@ -92,21 +114,21 @@ def execute(program: Program, walk: Walk, workers: int, duration: Callable[[Node
             walk.finish(only_next)
             only.add(*graph.ready_after(only_next))
         return
-    busy: list[tuple[float, int, int]] = []
-    running: list[Node | None] = [None] * workers
-    now, count = 0.0, 0
+    running: dict[int, Node] = {}
+    left: dict[int, float] = {}
     while True:
         for number, thread in enumerate(threads):
-            if running[number] is None and (found := thread.next(threads)) is not None:
+            if number not in running and (found := thread.next(threads)) is not None:
                 walk.start(found)
                 running[number] = found
-                count += 1
-                heappush(busy, (now + duration(found), count, number))
-        if not busy:
+                left[number] = duration(found)
+        if not running:
             return
-        now, _, number = heappop(busy)
-        done = running[number]
-        assert done is not None
-        running[number] = None
+        speed = speeds(running)
+        number = min(running, key=lambda one: left[one] / speed[one])
+        passed = left.pop(number) / speed[number]
+        for other in left:
+            left[other] -= passed * speed[other]
+        done = running.pop(number)
         walk.finish(done)
         threads[number].add(*graph.ready_after(done))

@@ -2,13 +2,13 @@
 
 Sizes are read in TensorFlow's `core/kernels/conv_grad_filter_ops.cc`, `conv_grad_input_ops.cc`,
 `conv_grad_ops_3d.cc` and `maxpooling_op.cc`.  A GPU's kernels have none of this scratch.  Times
-decide only which of two workers is free first; their unit is a nanosecond, and they are rough on
-purpose.
+decide only which of two workers is free first; their unit is a nanosecond.  They were measured one
+kernel at a time (TensorFlow 2.21, oneDNN off, two cores, the least of many runs).
 """
 
 from __future__ import annotations
 
-from convcalc.arithmetic import ceil_div
+from convcalc.arithmetic import ceil_div, product
 
 #: Bytes that a convolution's gradient unfolds of its images at once: the third-level cache, by
 #: which the kernels of two dimensions split a batch.
@@ -68,43 +68,76 @@ def unfolded_in_3d(
     return 0 if elements // tensors > MOST_UNFOLDED else elements * width
 
 
-#: Bytes that a plain kernel's largest operand is passed over with in a nanosecond, and what
-#: starting any kernel takes.
-BYTES_PER_NS = 4.0
+#: What starting any kernel takes.
 START_NS = 4000.0
 
-#: Bytes of other kernels.
+#: Bytes of its largest operand, weights aside, that a kernel passes over in a nanosecond.
+BYTES_PER_NS = 9.0
 SPEED = {
-    "Tile": 8.0,
-    "MaxPool": 2.0,
-    "MaxPoolGrad": 0.6,
-    "Random": 1.0,
-    "Erfc": 1.0,
-    "Sigmoid": 2.0,
-    "SoftmaxCrossEntropy": 0.2,
-    "DepthwiseConv": 2.0,
-    "DepthwiseBackpropFilter": 1.0,
-    "DepthwiseBackpropInput": 0.7,
+    "AvgPoolGrad": 6.0,
+    "BatchToSpaceND": 6.0,
+    "Erfc": 6.5,
+    "Exp": 7.0,
+    "Random": 0.57,
+    "Select": 4.5,
+    "Sigmoid": 4.8,
+    "Softmax": 2.2,
+    "SoftmaxCrossEntropy": 0.7,
+    "SpaceToBatchND": 6.0,
+    "SquaredDifference": 5.5,
+    "Transpose": 5.0,
 }
 
+#: Nanoseconds for each element that a sliding window looks at.  The gradient of a maximum looks for
+#: it again, and writes one element at a time.
+LOOKED_AT = {
+    "MaxPool": 0.13,
+    "MaxPoolGrad": 7.0,
+    "AvgPool": 0.27,
+    "DepthwiseConv": 0.19,
+    "DepthwiseBackpropFilter": 0.22,
+    "DepthwiseBackpropInput": 0.22,
+}
 
-def passing(primitive: str, largest: int) -> float:
-    """Nanoseconds for an operation whose largest operand has so many bytes."""
-    return START_NS + largest / SPEED.get(primitive, BYTES_PER_NS)
+#: Nanoseconds for an element of a dense layer's kernel, which is read once however small the batch.
+#: The input's gradient packs it turned; where its rows are a multiple of 2 KiB long, what stands
+#: one above the other falls on the same few lines of the cache (2,000 x 2,000: 2.3, 2,048 x 2,048:
+#: 5 to 10).  A single sample is a vector, and takes another way.
+READ_KERNEL = 0.3
+TURN_KERNEL = 1.5
+TURN_ALIASED = 8.0
+ALIASED_ROW = 512
+
+
+def passing(primitive: str, largest: int, looked_at: int = 0) -> float:
+    """Nanoseconds for an operation.
+
+    Args:
+        largest: bytes of its largest operand.
+        looked_at: elements that its window looks at, all samples together.
+    """
+    spent = START_NS + largest / SPEED.get(primitive, BYTES_PER_NS)
+    return spent + looked_at * LOOKED_AT.get(primitive, 0.0)
+
+
+def reading(primitive: str, kernel: tuple[int, ...], batch: int) -> float:
+    """Nanoseconds that a dense layer's kernel, inputs x units, takes to be read or written."""
+    elements: int = product(kernel)
+    if primitive != "MatMulTransposed" or batch == 1:
+        return elements * READ_KERNEL
+    return elements * (TURN_KERNEL if kernel[-1] % ALIASED_ROW else TURN_ALIASED)
 
 
 def multiplying(primitive: str, products: int, unfolded: int, kernel: int) -> float:
     """Nanoseconds that the multiply-accumulates of one sample take on two cores.
 
-    The filter's gradient first writes all its unfolded images, the input's gradient packs the
-    kernel anew for each image; a product with a transposed kernel is slow (a dense layer's input
-    gradient: 2 ns measured, where the kernel's takes 0.2 and its update, done meanwhile, has to
-    copy the kernel).
+    Args:
+        products: multiply-accumulates.
+        unfolded: bytes of the unfolded image, which the filter's gradient first writes.
+        kernel: bytes of the kernel, which the input's gradient packs anew for each image.
     """
-    if primitive == "MatMulTransposed":
-        return products * 2.0
     if primitive == "Conv2DBackpropFilter":
-        return products * 0.02 + unfolded * 0.4
+        return products * 0.034 + unfolded * 0.2
     if primitive == "Conv2DBackpropInput":
-        return products * 0.024 + unfolded * 0.05 + kernel * 0.6
-    return products * (0.033 if primitive == "MatMul" else 0.025)
+        return products * 0.026 + unfolded * 0.05 + kernel * 0.4
+    return products * (0.02 if primitive.startswith("MatMul") else 0.026) + unfolded * 0.05
