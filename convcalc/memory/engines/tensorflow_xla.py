@@ -8,6 +8,7 @@ came before, so this module replays it: the variables' initializers, a batch, th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from convcalc.memory.engines import Plan, xla
 from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND
@@ -42,24 +43,32 @@ OF_OPERATORS = {
 regime = xla.regime
 
 
+class Begun(NamedTuple):
+    """The allocator with a network's variables."""
+
+    bfc: BFC
+    trained: list[tuple[tuple[int, ...], int]]
+    """Shape and bytes of each trained variable."""
+    variables: int
+    """How many there are, those that a step adds included, slots not."""
+    constants: int
+    """Of a training step's graph."""
+
+
 def make(net: Network, job: Job, batch: int) -> Plan:
     """The plan for batches near `batch`."""
     made = xla.compiled(net, job, batch, tensorflow=True)
 
+    start = begun(net, job)
+
     def allocate(size: int) -> int:
-        return handed_out(net, job, size, made.temporary(size))
+        return handed_out(net, job, size, made.temporary(size), start)
 
     return Plan(made.timeline, allocate, assumed=made.assumed)
 
 
-def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
-    """The allocator's peak during a step whose temporaries take `temporary` bytes.
-
-    Seen in the allocator's log: an initializer draws, scales and shifts, and leaves two holes; each
-    variable has a handle; the slots begin as one constant of zeros for each shape, and get memory
-    of their own behind the block of the first step, which so leaves a hole together with those
-    constants.
-    """
+def begun(net: Network, job: Job) -> Begun:
+    """What is there before the first batch."""
     bfc = BFC()
     width = job.variable_width
     trained: list[tuple[tuple[int, ...], int]] = []
@@ -76,6 +85,22 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
             variables += 1
             if param.trainable and key not in frozen:
                 trained.append((tuple(param.shape), rounded(size)))
+    return Begun(bfc, trained, variables, graph_constants(net))
+
+
+def handed_out(
+    net: Network, job: Job, batch: int, temporary: int, start: Begun | None = None
+) -> int:
+    """The allocator's peak during a step whose temporaries take `temporary` bytes.
+
+    Seen in the allocator's log: an initializer draws, scales and shifts, and leaves two holes; each
+    variable has a handle; the slots begin as one constant of zeros for each shape, and get memory
+    of their own behind the block of the first step, which so leaves a hole together with those
+    constants.
+    """
+    with_variables, trained, variables, own = start or begun(net, job)
+    bfc = BFC()
+    bfc.resume(with_variables)
     for spec in net.inputs.values():
         bfc.take(rounded(spec.bytes_at(batch, job.width)))
     block = rounded(temporary)
@@ -89,7 +114,6 @@ def handed_out(net: Network, job: Job, batch: int, temporary: int) -> int:
     for size in outputs:
         bfc.take(rounded(size))
     variables += job.slots * len(trained)
-    own = graph_constants(net)
     bfc.keep(ROUND, OF_TRAINING + job.slots * len(trained) + own)
     zeros = [bfc.take(size) for size in constants(trained, job.slots)]
     # A step that makes slots is traced once more without that.
