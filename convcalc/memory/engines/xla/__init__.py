@@ -7,7 +7,7 @@ depends on the sizes and so on the batch; a plan holds near the batch that it is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from convcalc.memory.engines import Plan
@@ -15,7 +15,7 @@ from convcalc.memory.engines.xla.cpu import CpuRules
 from convcalc.memory.engines.xla.depth_first import depth_first
 from convcalc.memory.engines.xla.fusion import Fusion, Kind
 from convcalc.memory.engines.xla.gpu import GpuRules
-from convcalc.memory.engines.xla.heap import Interval, into_donated, packed
+from convcalc.memory.engines.xla.heap import Interval, into_donated, packed, packed_best
 from convcalc.memory.engines.xla.lazy import Emitter
 from convcalc.memory.engines.xla.schedule import (
     breadth_first,
@@ -73,7 +73,8 @@ def compiled(net: Network, job: Job, batch: int, *, tensorflow: bool = False) ->
         program, order, donated = for_cpu(net, job, batch, tensorflow)
     else:
         program, order, donated = for_gpu(net, job, batch)
-    timeline, block = in_one_block(walk(program, order), donated, order, batch)
+    in_post_order = program.nodes if job.device == "cpu" else None
+    timeline, block = in_one_block(walk(program, order), donated, order, batch, in_post_order)
     rests = [buffer.size for buffer in timeline.buffers if buffer.start < 0]
     resting = added([*rests, timeline.resting])
     alive = timeline.peak(batch) - resting.at(batch)
@@ -120,8 +121,7 @@ def for_cpu(
     for node in program.nodes:
         kind = rules.kinds[node]
         if kind in (Kind.ELEMENTWISE, Kind.EXPENSIVE):
-            moves = node in fusion.transposing
-            node.inplace = () if moves else tuple(range(len(node.inputs)))
+            node.inplace = fusion.places(node)
     return program, breadth_first(program, fusion.users), rules.donated
 
 
@@ -147,11 +147,17 @@ def chosen(program: Program, rules: GpuRules, batch: int) -> list[Node]:
 
 
 def in_one_block(
-    timeline: Timeline, donated: Donated, order: list[Node], batch: int
+    timeline: Timeline,
+    donated: Donated,
+    order: list[Node],
+    batch: int,
+    in_post_order: Sequence[Node] | None = None,
 ) -> tuple[Timeline, int]:
     """The timeline without what finds room in donated variables, and the height of the rest.
 
     What a step gives back, without writing over a variable, has memory of its own from the start.
+    On a CPU, where lives are known to the step, `in_post_order` tells which of equal buffers comes
+    first, and the lower of two blocks is taken.
     """
     step = {node: place for place, node in enumerate(order)}
     rooms = [
@@ -167,7 +173,11 @@ def in_one_block(
         Interval(b.size.at(batch), b.start, b.end)
         for b in map(timeline.buffers.__getitem__, temporary)
     ]
-    inside, rest = into_donated(intervals, rooms)
+    places = None
+    if in_post_order is not None:
+        place = {node: i for i, node in enumerate(in_post_order)}
+        places = [place[order[buffer.start]] for buffer in intervals]
+    inside, rest = into_donated(intervals, rooms, places)
     hidden = {*results, *(temporary[i] for i in inside)}
     events = [
         (step, coded)
@@ -176,4 +186,5 @@ def in_one_block(
     ]
     given = added(timeline.buffers[i].size for i in results)
     shown = replace(timeline, events=events, resting=given)
-    return shown, packed([intervals[i] for i in rest])
+    pack = packed if in_post_order is None else packed_best
+    return shown, pack([intervals[i] for i in rest])
