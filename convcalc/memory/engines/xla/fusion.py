@@ -77,8 +77,6 @@ class Fusion:
 
         `HloDataflowAnalysis::CanShareOperandBufferWithUser`, for fusions by each parameter.
         """
-        self.transposing: set[Node] = set()
-        """Fusions that read nothing of their size element by element."""
         self.kept: set[Node] = set()
         """Operations that must not be duplicated."""
         self.cache: dict[tuple[Node, Node], bool] = {}
@@ -106,14 +104,6 @@ class Fusion:
                 self.take_in(consumer, producer, dead)
         left = [node for node in order if node not in dead]
         self.write_back(left)
-        self.transposing = {
-            node
-            for node in left
-            if not any(
-                self.elements[self.ops[node][place]] == self.elements[node]
-                for place in self.places(node)
-            )
-        }
         return left
 
     def connect(self) -> None:
