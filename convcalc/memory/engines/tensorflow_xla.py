@@ -43,12 +43,18 @@ OF_OPERATORS = {
 regime = xla.regime
 
 
+#: A trained variable's shape and bytes.
+Variable = tuple[tuple[int, ...], int]
+
+
 class Begun(NamedTuple):
     """The allocator with a network's variables."""
 
     bfc: BFC
-    trained: list[tuple[tuple[int, ...], int]]
-    """Shape and bytes of each trained variable."""
+    trained: list[Variable]
+    """Those that are trained."""
+    zeros: list[int]
+    """The sizes of the constants that their slots begin with."""
     variables: int
     """How many there are, those that a step adds included, slots not."""
     constants: int
@@ -71,7 +77,8 @@ def begun(net: Network, job: Job) -> Begun:
     """What is there before the first batch."""
     bfc = BFC()
     width = job.variable_width
-    trained: list[tuple[tuple[int, ...], int]] = []
+    trained: list[Variable] = []
+    named: dict[str, list[Variable]] = {}
     frozen = {op.weights for op in net.ops if not op.trainable}
     variables = OF_TRAINING if job.training else 0
     for key, params in net.params.items():
@@ -85,7 +92,43 @@ def begun(net: Network, job: Job) -> Begun:
             variables += 1
             if param.trainable and key not in frozen:
                 trained.append((tuple(param.shape), rounded(size)))
-    return Begun(bfc, trained, variables, graph_constants(net))
+                named.setdefault(key, []).append(trained[-1])
+    by_layer = [each for key in layer_order(net) for each in named.pop(key, ())]
+    zeros = constants(by_layer, job.slots)
+    return Begun(bfc, trained, zeros, variables, graph_constants(net))
+
+
+def layer_order(net: Network) -> list[str]:
+    """The weights of Keras' layers in the order of `Model.layers`.
+
+    `keras/src/models/functional.py`, `map_graph`: layers by their longest way to an output, those
+    that are equally far as a walk from the outputs, depth first, meets them.
+    """
+    net = net.once(as_keras)
+    # An activation that is part of a layer is no layer of its own; padding in numbers is.
+    unit = {op.name: op.name if op.name.endswith("/padding") else op.layer for op in net.ops}
+    maker = {op.output(i): op for op in net.ops for i in range(len(net.results[op.name]))}
+    reads: dict[str, list[str]] = {}
+    weights: dict[str, str] = {}
+    depth = dict.fromkeys(unit.values(), 0)
+    for op in net.ops:
+        weights.setdefault(unit[op.name], op.weights)
+        found = reads.setdefault(unit[op.name], [])
+        found += [unit[maker[name].name] for name in op.inputs if name in maker]
+    for op in reversed(net.ops):
+        own = unit[op.name]
+        for name in op.inputs:
+            if name in maker and (other := unit[maker[name].name]) != own:
+                depth[other] = max(depth[other], depth[own] + 1)
+    met: dict[str, int] = {}
+    stack = [unit[maker[name].name] for name in reversed(net.outputs) if name in maker]
+    while stack:
+        layer = stack.pop()
+        if layer not in met:
+            met[layer] = len(met)
+            stack += reversed(reads[layer])
+    order = sorted(weights, key=lambda layer: (-depth[layer], met.get(layer, len(met))))
+    return list(dict.fromkeys([*map(weights.__getitem__, order), *net.params]))
 
 
 def handed_out(
@@ -98,7 +141,7 @@ def handed_out(
     of their own behind the block of the first step, which so leaves a hole together with those
     constants.
     """
-    with_variables, trained, variables, own = start or begun(net, job)
+    with_variables, trained, zero, variables, own = start or begun(net, job)
     bfc = BFC()
     bfc.resume(with_variables)
     for spec in net.inputs.values():
@@ -115,7 +158,7 @@ def handed_out(
         bfc.take(rounded(size))
     variables += job.slots * len(trained)
     bfc.keep(ROUND, OF_TRAINING + job.slots * len(trained) + own)
-    zeros = [bfc.take(size) for size in constants(trained, job.slots)]
+    zeros = [bfc.take(size) for size in zero]
     # A step that makes slots is traced once more without that.
     bfc.keep(ROUND, own if job.slots else 0)
     table = rounded(POINTER * variables)
@@ -146,7 +189,7 @@ def graph_constants(net: Network) -> int:
     return found
 
 
-def constants(trained: Sequence[tuple[tuple[int, ...], int]], slots: int) -> list[int]:
+def constants(trained: Sequence[Variable], slots: int) -> list[int]:
     """The sizes of the zeros that slots begin with, in the order in which they are made.
 
     Of equal ones grappler keeps the last, and sorts them by name, which ends with a number: 9 comes
