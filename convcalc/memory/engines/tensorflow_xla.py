@@ -192,11 +192,14 @@ def graph_constants(net: Network) -> int:
 def constants(trained: Sequence[Variable], slots: int) -> list[int]:
     """The sizes of the zeros that slots begin with, in the order in which they are made.
 
-    Of equal ones grappler keeps the last, and sorts them by name, which ends with a number: 9 comes
-    behind 17 (seen in the allocator's log).
+    Grappler sorts equal constants by name, which ends with the slot's number, and keeps the last: 9
+    comes behind 17 (seen in the allocator's log).
     """
-    last = {shape: (f"{slots * (i + 1) - 1}", size) for i, (shape, size) in enumerate(trained)}
-    return [size for _, size in sorted(last.values())] if slots else []
+    last: dict[tuple[int, ...], tuple[str, int]] = {}
+    for i, (shape, size) in enumerate(trained):
+        for number in range(slots * i, slots * (i + 1)):
+            last[shape] = max(last.get(shape, ("", size)), (f"{number}", size))
+    return [size for _, size in sorted(last.values())]
 
 
 def rounded(size: int) -> int:
