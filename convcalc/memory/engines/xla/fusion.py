@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
-from convcalc.memory.engines.xla.schedule import post_order
+from convcalc.memory.engines.xla.schedule import operands, post_order
 from convcalc.memory.program import Node, Program, Value
 
 
 class Kind(Enum):
     """What fusion asks of an operation."""
+
+    # Members are themselves only; an enumeration's own way of hashing them, by name, is slow.
+    __hash__ = object.__hash__
 
     CALL = auto()
     """A convolution, a product, a large reduction: reads and writes buffers."""
@@ -70,6 +73,7 @@ class Fusion:
         """The inputs that rest: they keep nothing alive."""
         self.users: dict[Node, list[Node]] = {}
         self.elements: dict[Node, int] = {}
+        self.shapes: dict[Node, tuple[int, ...]] = {}
         self.spread: dict[Node, set[Node]] = {}
         self.fused: set[Node] = set()
         self.moved: dict[Node, set[Node]] = {}
@@ -83,9 +87,9 @@ class Fusion:
 
     def run(self) -> list[Node]:
         """Fuse; the operations that are left, in post-order, with their new inputs."""
-        self.connect()
-        self.mark_costly()
         order = post_order(self.program, self.roots, all_nodes=False)
+        self.connect(set(order))
+        self.mark_costly()
         place = {node: i for i, node in enumerate(order)}
         dead: set[Node] = set()
         for consumer in reversed(order):
@@ -106,11 +110,10 @@ class Fusion:
         self.write_back(left)
         return left
 
-    def connect(self) -> None:
-        """Operands and readers as lists that can change; what no root needs is left out."""
-        needed = set(post_order(self.program, self.roots, all_nodes=False))
+    def connect(self, needed: set[Node]) -> None:
+        """Operands and readers as lists that can change; only what is needed reads."""
         for node in self.program.nodes:
-            self.ops[node] = list(dict.fromkeys(v.node for v in node.inputs if v.node is not None))
+            self.ops[node] = operands(node)
             self.outside[node] = [v for v in node.inputs if v.node is None]
             self.users[node] = []
             self.elements[node] = self.count(self.shape(node))
@@ -124,9 +127,10 @@ class Fusion:
 
     def shape(self, node: Node) -> tuple[int, ...]:
         """The result's sizes at this batch."""
-        if not node.outputs:
-            return ()
-        return node.outputs[0].spec.shape_at(self.batch) or ()
+        if node not in self.shapes:
+            sizes = node.outputs[0].spec.shape_at(self.batch) if node.outputs else None
+            self.shapes[node] = sizes or ()
+        return self.shapes[node]
 
     def rank(self, shape: Iterable[int]) -> int:
         """Axes that are longer than one."""
