@@ -308,8 +308,12 @@ def test_a_donated_variable_holds_what_fits_while_it_is_free():
     inside, rest = into_donated(buffers, room)
     assert sorted(inside) == [0, 2]
     assert sorted(rest) == [1, 3, 4, 5]
-    # Of equal ones the first in post-order has it.
+    # Of equal ones the first in post-order has it, and it goes where it just fits.
     assert into_donated(buffers, room, [5, 0, 1, 2, 3, 4])[0] == [1]
+    rooms = [Interval(16 * KIB, 0, 9), Interval(8 * KIB, 0, 9)]
+    both = [Interval(8 * KIB, 0, 5), Interval(12 * KIB, 6, 7), Interval(12 * KIB, 3, 4)]
+    assert sorted(into_donated(both, rooms, [0, 1, 2])[0]) == [0, 1, 2]
+    assert sorted(into_donated(both[::2], [Interval(16 * KIB, 0, 9)] * 1, [0, 1])[0]) == [1]
 
 
 # --- tensors that are computed where they are read ----------------------------------------------
@@ -394,7 +398,7 @@ def test_padding_in_numbers_is_a_cpu_convolutions_own():
         return xla.compiled(network(conv, pool, conv), job, batch, tensorflow=True).temporary(batch)
 
     named = temporary("same")
-    assert temporary([[1, 1], [1, 1]]) == named >= 2 * 16 * 16 * 8 * 4 * batch
+    assert temporary([[2, 0], [0, 2]]) == named >= 2 * 16 * 16 * 8 * 4 * batch
 
 
 def test_a_sequence_is_an_image_of_height_one_to_tensorflow():
@@ -468,7 +472,7 @@ def test_a_graph_has_constants_by_operator():
     assert graph_constants(network(plain)) == OF_A_STEP
     assert graph_constants(network({"conv": {"filters": 8, "kernel": 3}})) == OF_A_STEP + 3
     assert graph_constants(network(plain, "batch_norm")) == OF_A_STEP + 20
-    padded = {"conv": {"filters": 8, "kernel": 3, "padding": [[1, 1], [1, 1]], "bias": False}}
+    padded = {"conv": {"filters": 8, "kernel": 3, "padding": [[2, 0], [0, 2]], "bias": False}}
     assert graph_constants(network(padded)) == OF_A_STEP + 1
 
 

@@ -37,13 +37,13 @@ def into_donated(
     The memory of a variable that the step gives back updated is a buffer like any other between
     the last read of the old value and the write of the new one.  The largest come first; of equal
     ones those whose operations do so in post-order (`BufferAssigner`), which `places` gives, or
-    those that live longest, where they are not known.
+    those that live longest, where they are not known.  With `places` each goes where it just fits.
     """
     ties = [b.start - b.end for b in buffers] if places is None else places
     order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, ties[i]))
     # Buffers come by falling size: memory that is large enough for one is so for all that follow.
     smaller = sorted(range(len(donated)), key=lambda room: donated[room].size)
-    large_enough: list[int] = []
+    large_enough: list[tuple[int, int]] = []
     taken: list[list[Interval]] = [[] for _ in donated]
     inside, rest = [], []
     for i in order:
@@ -52,8 +52,9 @@ def into_donated(
             rest.append(i)
             continue
         while smaller and donated[smaller[-1]].size >= size:
-            insort(large_enough, smaller.pop())
-        for room in large_enough:
+            room = smaller.pop()
+            insort(large_enough, (0 if places is None else donated[room].size, room))
+        for _, room in large_enough:
             free = donated[room]
             if (
                 free.start <= start
