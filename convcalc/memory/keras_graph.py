@@ -7,6 +7,7 @@ from typing import Any
 
 from convcalc.network import Network, Op
 from convcalc.ops import create
+from convcalc.ops.window import Sides, filled, same_sides
 
 #: Operators whose windows may have padding in numbers.
 WINDOWS = ("conv", "depthwise_conv", "max_pool", "average_pool")
@@ -15,8 +16,8 @@ WINDOWS = ("conv", "depthwise_conv", "max_pool", "average_pool")
 def as_keras(net: Network) -> Network:
     """The network with padding in numbers as an operation of its own.
 
-    Keras' layers know "same" and "valid" only; PyTorch's and ONNX' numbers become a ZeroPadding
-    layer in front, whose output is one more tensor.
+    Keras' layers know "same" and "valid" only; PyTorch's and ONNX' numbers, where they are not what
+    "same" would be, become a ZeroPadding layer in front, whose output is one more tensor.
     """
     ops: list[Op] = []
     changed = False
@@ -38,8 +39,8 @@ def as_keras(net: Network) -> Network:
     return Network(net.name, tuple(ops), net.inputs, net.outputs, net.layout)
 
 
-def padding(net: Network, op: Op) -> tuple[tuple[int, int], ...]:
-    """Positions before and after each axis that are given in numbers; none where they are named."""
+def padding(net: Network, op: Op) -> Sides:
+    """Positions before and after each axis that Keras has no name for."""
     kind: Any = op.operator
     if kind.type not in WINDOWS or isinstance(kind.padding, str):
         return ()
@@ -47,4 +48,7 @@ def padding(net: Network, op: Op) -> tuple[tuple[int, int], ...]:
     if not x.known or getattr(kind, "ceil_mode", False):
         return ()
     slides = kind.way(x) if hasattr(kind, "way") else kind.slides(x)
+    named = not getattr(kind, "count_include_pad", False)
+    if named and filled(slides) == same_sides(slides):
+        return ()
     return tuple((slide.before, slide.after) for slide in slides)

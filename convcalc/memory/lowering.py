@@ -96,6 +96,14 @@ class Rules:
         """What a checkpointed stretch is made from the second time, its gradients having come."""
         return kept
 
+    def forwards(self, lowering: Lowering, part: Sequence[Op]) -> Sequence[Op]:
+        """The order in which a stretch's operators are emitted."""
+        return part
+
+    def backwards(self, lowering: Lowering, tape: Tape) -> Tape:
+        """The order in which the gradients of a stretch are emitted."""
+        return tape[::-1]
+
 
 class Call:
     """One op while its rule lowers it."""
@@ -261,13 +269,13 @@ class Lowering:
         """Lower a stretch of operators: what they became, what they began with, their gradients."""
         kept = {name: self.values[name] for name in read_by(self.net, part)}
         first, self.tape = len(self.program.nodes), []
-        for op in part:
+        for op in self.rules.forwards(self, part):
             self.lower(op)
         return self.program.nodes[first:], kept, self.tape
 
     def backward(self, tape: Tape) -> None:
         """The gradients of a stretch, the last operator's first."""
-        for call, gradient_of in reversed(tape):
+        for call, gradient_of in self.rules.backwards(self, tape):
             names = [call.op.output(place) for place in range(len(call._outputs))]
             gradients = [self.gathered(name) for name in names]
             if any(gradient is not None for gradient in gradients):

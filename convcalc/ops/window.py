@@ -7,11 +7,15 @@ the window covers ``d * (k - 1) + 1`` positions and stands in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from convcalc.arithmetic import ceil_div, holds_everywhere, maximum
 from convcalc.errors import ShapeError
 from convcalc.ops.base import per_axis
+
+#: Positions before and after each axis.
+Sides = tuple[tuple[Any, Any], ...]
 
 PADDINGS = ("same", "same_lower", "valid", "causal")
 
@@ -52,6 +56,19 @@ def same_padding(size: Any, kernel: Any, stride: Any = 1, dilation: Any = 1) -> 
     """TensorFlow's SAME: as little as gives ``ceil(size / stride)`` places, the odd one behind."""
     total = maximum((ceil_div(size, stride) - 1) * stride + extent(kernel, dilation) - size, 0)
     return total // 2, total - total // 2
+
+
+def filled(slides: Sequence[Slide]) -> Sides:
+    """Positions to add (before, after) so that all windows are full, rounding up included."""
+    return tuple(
+        (s.before, max((s.output - 1) * s.stride + s.extent - s.size - s.before, s.after))
+        for s in slides
+    )
+
+
+def same_sides(slides: Sequence[Slide]) -> Sides:
+    """What TensorFlow's SAME would add."""
+    return tuple(same_padding(s.size, s.kernel, s.stride, s.dilation) for s in slides)
 
 
 def output_size(

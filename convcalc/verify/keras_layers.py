@@ -16,11 +16,10 @@ from convcalc.ops import linear, opaque, pooling, recurrent
 from convcalc.ops import normalization as norm
 from convcalc.ops import shape as shapes
 from convcalc.ops.base import axis_of, per_axis
-from convcalc.ops.window import Slide, same_padding
+from convcalc.ops.window import Sides, Slide, filled, same_sides
 from convcalc.verify.build_keras import Held, Step
 
 Rule = Callable[[Step, Any], "Held | list[Held]"]
-Sides = tuple[tuple[int, int], ...]
 
 #: Activations that Keras calls by another name.
 ACTIVATIONS = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -137,19 +136,6 @@ def padded(step: Step, image: Any, slides: Sequence[Slide], padding: Any) -> tup
     if same_sides(slides) == sides:
         return image, "same"
     return zeros(step, image, sides), "valid"
-
-
-def filled(slides: Sequence[Slide]) -> Sides:
-    """Positions to add (before, after) so that all windows are full, rounding up included."""
-    return tuple(
-        (s.before, max((s.output - 1) * s.stride + s.extent - s.size - s.before, s.after))
-        for s in slides
-    )
-
-
-def same_sides(slides: Sequence[Slide]) -> Sides:
-    """What TensorFlow's SAME would add."""
-    return tuple(same_padding(s.size, s.kernel, s.stride, s.dilation) for s in slides)
 
 
 def zeros(step: Step, image: Any, sides: Sides) -> Any:

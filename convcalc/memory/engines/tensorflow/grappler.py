@@ -193,10 +193,22 @@ class Graph:
         return self.by_kahn(self.by_post_order(self.by_kahn(self.pruned(roots))))
 
 
-def gradient_orders(lowering: Lowering) -> dict[str, list[str]]:
-    """For each product, by its op's name, "kernel", "bias" and "input" as they stand in the graph:
-    the last runs first."""
-    return Step(lowering).orders()
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Where things stand in the optimized graph: of what becomes ready at once, the last runs
+    first."""
+
+    forward: dict[str, int]
+    """Operators by name."""
+    backward: dict[str, int]
+    """The first of the gradients of each."""
+    products: dict[str, list[str]]
+    """For each product "kernel", "bias" and "input"."""
+
+
+def order(lowering: Lowering) -> Order:
+    """The order of a network's operations and gradients."""
+    return Step(lowering).order()
 
 
 class Step:
@@ -212,26 +224,39 @@ class Step:
         self.of_variable: dict[Value, list[int]] = {}
         self.products: dict[str, dict[str, int]] = {}
         """Op -> its gradients by what they are of."""
+        self.given: dict[str, list[int]] = {}
+        """Op -> all its gradients."""
         self.states: dict[str, int | None] = {}
         """What grappler begins with, by name; None where the graph here does not have it."""
         self.kept: set[str] = set()
         """Those that nobody but the step's end waits for."""
 
-    def orders(self) -> dict[str, list[str]]:
+    def order(self) -> Order:
         graph = self.graph
         self.forward()
-        losses = [self.loss(name) for name in dict.fromkeys(self.net.outputs)]
-        for op in reversed(self.net.ops):
-            self.backward(op)
-        self.update()
-        self.keras()
-        self.states[RESULT] = graph.add(losses, self.ends())
+        outputs = dict.fromkeys(self.net.outputs)
+        if self.lowering.job.training:
+            results = [self.loss(name) for name in outputs]
+            for op in reversed(self.net.ops):
+                self.backward(op)
+            self.update()
+            self.keras()
+        else:
+            results = [self.values[name] for name in outputs]
+        self.states[RESULT] = graph.add(results, self.ends())
         roots = [node for _, node in sorted(self.states.items()) if node is not None]
-        place = {node: number for number, node in enumerate(graph.optimized(roots))}
-        return {
-            name: sorted(parts, key=lambda part: place.get(parts[part], 0))
-            for name, parts in self.products.items()
-        }
+        # What nobody asks for, such as a softmax whose logits the loss takes, keeps its place.
+        place = list(range(len(graph.inputs), 2 * len(graph.inputs)))
+        for number, node in enumerate(graph.optimized(roots)):
+            place[node] = number
+        return Order(
+            {op.name: place[self.values[op.name]] for op in self.net.ops},
+            {name: min(place[node] for node in nodes) for name, nodes in self.given.items()},
+            {
+                name: sorted(parts, key=lambda part: place[parts[part]])
+                for name, parts in self.products.items()
+            },
+        )
 
     def forward(self) -> None:
         """Operators and the reads of their variables."""
@@ -304,11 +329,13 @@ class Step:
             needed = [name for name in op.inputs if name in lowering.wanted]
             for name in needed:
                 given = dy if kind == "add" else self.plain(op, dy)
+                self.given.setdefault(op.name, []).append(given)
                 self.gradients.setdefault(name, []).append(given)
         for name, variable in owned.items():
             if variable in lowering.trainable and name != "kernel":
                 x = [] if name in ("bias", "beta") else [self.values[op.inputs[0]]]
                 given = self.graph.add([dy, *x])
+                self.given.setdefault(op.name, []).append(given)
                 self.of_variable.setdefault(variable, []).append(given)
                 if name == "bias" and op.name in self.products:
                     self.products[op.name]["bias"] = given
@@ -346,6 +373,7 @@ class Step:
                 shape = add((), [x, read] if kind == "conv" else [read])
                 parts["kernel"] = add([x, shape, dy])
             self.of_variable.setdefault(kernel, []).append(parts["kernel"])
+        self.given.setdefault(op.name, []).extend(parts.values())
 
     def update(self) -> None:
         """The optimizer's assignments, numbered in the order of the trained variables."""

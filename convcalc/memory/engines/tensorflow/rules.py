@@ -17,11 +17,12 @@ from typing import Any
 
 from convcalc.arithmetic import ceil_div, product
 from convcalc.memory.engines.tensorflow import kernels
-from convcalc.memory.engines.tensorflow.grappler import gradient_orders
+from convcalc.memory.engines.tensorflow.grappler import Order, order
 from convcalc.memory.engines.tensorflow.updates import SMALL, UPDATES
 from convcalc.memory.job import CROSS_ENTROPY, Job
-from convcalc.memory.lowering import Call, Lowering, Rules
+from convcalc.memory.lowering import Call, Lowering, Rules, Tape
 from convcalc.memory.program import Node, Size, Value
+from convcalc.network import Op
 from convcalc.ops.base import axis_of, per_axis
 from convcalc.ops.convolution import split
 from convcalc.tensors import TensorSpec
@@ -40,13 +41,22 @@ class TensorFlow(Rules):
         """Nanoseconds that the products of an operation take for one sample."""
         self.made: dict[tuple[Any, ...], Value] = {}
         """What operations that grappler merges have made, see `once`."""
-        self.orders: dict[str, list[str]] = {}
+        self.optimized: Order | None = None
 
-    def order(self, lowering: Lowering, product: str) -> list[str]:
-        """How the gradients of a product stand in the graph, see `grappler`."""
-        if not self.orders:
-            self.orders = gradient_orders(lowering)
-        return self.orders.get(product, [])
+    def order(self, lowering: Lowering) -> Order:
+        """In which order grappler leaves operators and gradients."""
+        if self.optimized is None:
+            self.optimized = order(lowering)
+        return self.optimized
+
+    def forwards(self, lowering: Lowering, part: Sequence[Op]) -> Sequence[Op]:
+        places = self.order(lowering).forward
+        return sorted(part, key=lambda op: places[op.name])
+
+    def backwards(self, lowering: Lowering, tape: Tape) -> Tape:
+        places = self.order(lowering).backward
+        last_first = tape[::-1]
+        return sorted(last_first, key=lambda entry: places.get(entry[0].op.name, 0))
 
     def loss(self, lowering: Lowering, name: str, output: Value) -> Value | None:
         """Cross-entropy from logits takes their place; a squared error holds four more tensors.
@@ -208,11 +218,11 @@ def in_order(call: Call, **steps: Callable[[], None]) -> None:
     Where the input's runs first, all that follows from it does too: with one worker the kernels'
     gradients of the whole network wait, and their operands with them.
     """
-    order = tensorflow(call).order(call.lowering, call.op.name)
+    found = tensorflow(call).order(call.lowering).products.get(call.op.name)
     if call.operator.type == "dense" and len(call.ins[0].dims) > 2:
         # ``Tensordot``, between whose reshapes grappler keeps no order.
-        order = []
-    for name in order or ("kernel", "bias", "input"):
+        found = None
+    for name in found or ("kernel", "bias", "input"):
         steps[name]()
 
 
