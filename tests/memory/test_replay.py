@@ -4,41 +4,24 @@ import pytest
 
 import convcalc
 from convcalc.memory import plan
-from convcalc.memory.engines.tensorflow.bfc import BFC
-from convcalc.memory.engines.tensorflow.replay import TINY, History, drawn, lasting, reachable
+from convcalc.memory.engines.tensorflow.replay import TINY, History, lasting, reachable
 from convcalc.memory.job import Job
 
 np = pytest.importorskip("numpy")
 
 
 def in_full(history: History, batch: int) -> int:
-    """Variables, inputs, labels, slots and two whole steps, event by event."""
+    """Two whole steps, event by event, after what comes before them."""
     timeline = history.timeline
     sizes = timeline.sizes(batch).tolist()
-    heap = BFC()
-    address: dict[int, int] = {}
-    sharing: dict[int, int] = {}
-    slots = []
+    heap = history.begun(sizes)
+    address = heap.address
+    slots = sorted(history.slots)
     begun = sum(step < 0 for step, _ in timeline.events)
-    for index, buffer in enumerate(timeline.buffers[:begun]):
-        size = sizes[index]
-        if buffer.kind == "optimizer":
-            sharing[size] = sharing.get(size, 0) + 1
-            slots.append(index)
-        elif drawn(buffer):
-            others = [heap.take(size), heap.take(size)]
-            address[index] = heap.take(size)
-            for other in others:
-                heap.give(other)
-        else:
-            address[index] = heap.take(size)
-    zeros = {size: heap.take(size) for size in sharing}
 
     def write(slot: int) -> None:
         if slot not in address:
-            size = sizes[slot]
-            sharing[size] -= 1
-            address[slot] = heap.take(size) if sharing[size] else zeros[size]
+            address[slot] = heap.take(sizes[slot])
 
     last = len(timeline.steps)
     for _ in range(2):
