@@ -13,6 +13,7 @@ import pytest
 
 import convcalc
 from benchmarks.memory.measure import load, networks
+from convcalc.memory.bestfit import REGION
 from convcalc.memory.engines.torch import make
 from convcalc.memory.engines.torch.allocator import (
     CONTEXT,
@@ -153,25 +154,25 @@ def test_segments() -> None:
 def test_a_pool_splits_joins_and_takes_the_smallest_that_fits() -> None:
     pool = Pool(small=False)
     a, b, c = pool.take(3 * MIB), pool.take(4 * MIB), pool.take(5 * MIB)
-    assert (a, b, c) == ((0, 0), (0, 3 * MIB), (0, 7 * MIB))
-    pool.give(*b)
+    assert (a, b, c) == (0, 3 * MIB, 7 * MIB)
+    pool.give(b)
     # The hole of 4 MiB is smaller than the 8 MiB at the end; what is left of it is not split off.
     assert pool.take(3 * MIB + 512) == b
-    pool.give(*b)
-    pool.give(*a)
+    pool.give(b)
+    pool.give(a)
     assert pool.take(7 * MIB) == a
-    pool.give(*a)
-    pool.give(*c)
-    assert pool.take(20 * MIB) == (0, 0)
-    assert pool.segments == [20 * MIB]
-    assert pool.take(15 * MIB) == (1, 0)
-    assert pool.segments == [20 * MIB, 16 * MIB]
+    pool.give(a)
+    pool.give(c)
+    assert pool.take(20 * MIB) == 0
+    assert pool.regions == [20 * MIB]
+    assert pool.take(15 * MIB) == REGION
+    assert pool.regions == [20 * MIB, 16 * MIB]
 
 
 def test_small_blocks_leave_anything_above_a_block() -> None:
     pool = Pool(small=True)
-    assert [pool.take(MIB), pool.take(512), pool.take(MIB)] == [(0, 0), (0, MIB), (1, 0)]
-    assert pool.take(MIB - 512) == (0, MIB + 512)
+    assert [pool.take(MIB), pool.take(512), pool.take(MIB)] == [0, MIB, REGION]
+    assert pool.take(MIB - 512) == MIB + 512
 
 
 def test_the_process_holds_segments_context_and_workspace() -> None:
