@@ -75,8 +75,9 @@ def networks(part: str) -> dict[str, dict[str, Any]]:
 def load(name: str, entry: dict[str, Any]) -> convcalc.network.Network:
     """A network of the zoo, or one of ours in networks/."""
     own = HERE / "networks" / f"{name}.yaml"
-    size = tuple(entry["input"]) if "input" in entry else None
-    return convcalc.load(own if own.exists() else name, input=size)
+    if own.exists():
+        return convcalc.load(own)  # its sizes are the file's, of every input
+    return convcalc.load(name, input=tuple(entry["input"]) if "input" in entry else None)
 
 
 def cases(
