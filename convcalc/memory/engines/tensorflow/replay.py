@@ -19,8 +19,11 @@ from itertools import groupby, takewhile
 
 import numpy as np
 
-from convcalc.memory.engines.tensorflow.bfc import BFC, WHOLE
+from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND, WHOLE
 from convcalc.memory.timeline import Buffer, Ints, Timeline
+
+#: Scalars that Keras' initializers hold while they draw.
+SEEDS = 4
 
 #: What is made in the step and has fewer bytes finds a place in any hole.
 TINY = 2048
@@ -48,14 +51,30 @@ class Heap(BFC):
         return other
 
     def begin(self, index: int, buffer: Buffer, size: int) -> None:
-        """Place what is there before the first step."""
+        """Place what is there before the first step, as a profile of Keras' layers lists it.
+
+        A seed, a key and a counter are there while uniform numbers are drawn, scaled and shifted;
+        constants are filled by a scalar; behind each variable lies its handle.
+        """
+        take, give = self.take, self.give
         if drawn(buffer):
-            uniform, scaled = self.take(size), self.take(size)
-            self.address[index] = self.take(size)
-            self.give(uniform)
-            self.give(scaled)
+            seeds = [take(ROUND) for _ in range(SEEDS)]
+            uniform, width, scaled = take(size), take(ROUND), take(size)
+            give(width)
+            self.address[index] = take(size)
+            give(scaled)
+            for seed in seeds[1:]:
+                give(seed)
+            give(uniform)
+            give(seeds[0])
+        elif buffer.kind == "weights":
+            scalar = take(ROUND)
+            self.address[index] = take(size)
+            give(scalar)
         else:
-            self.address[index] = self.take(size)
+            self.address[index] = take(size)
+            return
+        take(ROUND)
 
     def run(self, moves: Ints, sizes: list[int]) -> None:
         """Take buffers, by index, and give them back, by its complement."""
@@ -139,6 +158,8 @@ class History:
         fixed = list(takewhile(lambda i: not buffers[i].size.per_sample, resting))
         for index in fixed:
             heap.begin(index, buffers[index], sizes[index])
+        # The function that runs a step holds a second handle of each variable.
+        heap.keep(ROUND, sum(buffers[index].kind == "weights" for index in fixed))
         return heap, resting[len(fixed) :]
 
     def begun(self, sizes: list[int]) -> Heap:
@@ -149,6 +170,7 @@ class History:
             heap.begin(index, self.timeline.buffers[index], sizes[index])
         for slot in self.constants:
             heap.address[slot] = heap.take(sizes[slot])
+        heap.keep(ROUND, 2 * len(self.slots))
         return heap
 
     def peak(self, batch: int) -> int:
