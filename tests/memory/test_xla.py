@@ -519,3 +519,13 @@ def test_named_padding_stays():
     net = network(CONV, {"max_pool": 2}, {"activation": "relu"})
     assert as_keras(net) is net
     assert padding(net, net.ops[2]) == ()
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_an_operator_without_a_rule_reads_and_writes_buffers(device, mode):
+    net = convcalc.load("benchmarks/memory/networks/text_cnn.yaml")
+    optimizer = "adam" if mode == "training" else "none"
+    made = engines.plan(net, "jax", Job(mode, optimizer=optimizer, device=device), 8)
+    assert made.assumed == {"embedding"}
+    assert made.allocate(8) > made.timeline.peak(8) * 0.9

@@ -7,6 +7,7 @@ updated and the input's gradient still reads the old ones.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ class CpuRules(Updates):
         self.batch = batch
         self.tensorflow = tensorflow
         """TensorFlow asks for some operators in a way of its own."""
-        self.kinds: dict[Node, Kind] = {}
+        # An operator without a rule is a call.
+        self.kinds: dict[Node, Kind] = defaultdict(lambda: Kind.CALL)
         self.same: dict[tuple[Any, ...], Value] = {}
         """Fusible operations by what they compute: equal ones are one (HloCSE)."""
         self.transposed: dict[Value, Value] = {}

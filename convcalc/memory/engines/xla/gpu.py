@@ -84,6 +84,18 @@ class GpuRules(Updates):
         self.sides: set[Value] = set()
         """Sums that a convolution has made."""
 
+    def default(self, call: Call) -> None:
+        """An operator without a rule reads and writes buffers."""
+        make = emitter(call)
+        call.x = [make.store(x) for x in call.x]
+        super().default(call)
+        tape = call.lowering.tape
+        _, gradient = tape.pop()
+
+        @call.backward
+        def of_buffers(*dys: Value | None) -> None:
+            gradient(*(dy if dy is None else make.store(dy) for dy in dys))
+
     def prepare(self, lowering: Lowering) -> None:
         """Look at the whole network before it is lowered."""
         self.channels_first = lowering.net.channels_first
