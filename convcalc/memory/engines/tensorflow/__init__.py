@@ -70,5 +70,6 @@ def run(lowering: Lowering, batch: int, workers: int) -> History:
                 spent += kernels.reading(node.primitive, value.spec.dims, batch)
         return spent + kernels.passing(node.primitive, largest, looked_at.get(node.layer, 0))
 
-    execute(program, walk, workers, duration)
+    wake = 0.0 if lowering.job.training else kernels.WAKE_NS
+    execute(program, walk, workers, duration, wake)
     return walk.history()

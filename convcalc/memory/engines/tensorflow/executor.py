@@ -59,12 +59,15 @@ class Worker:
         self.inline: deque[Node] = deque()
         self.queue: deque[Node] = deque()
 
-    def next(self, workers: Sequence[Worker]) -> Node | None:
+    def next(self) -> Node | None:
         """What it runs now."""
         if self.inline:
             return self.inline.popleft()
-        if self.queue:
-            return self.queue.popleft()
+        return self.queue.popleft() if self.queue else None
+
+    @staticmethod
+    def steal(workers: Sequence[Worker]) -> Node | None:
+        """What has waited longest in another's queue."""
         for other in workers:
             if other.queue:
                 return other.queue.pop()
@@ -78,27 +81,38 @@ class Worker:
         self.queue.extendleft(expensive)
 
 
-def speeds(running: dict[int, Node]) -> dict[int, float]:
+def speeds(running: dict[int, Node | None]) -> dict[int, float]:
     """How fast kernels are that run side by side, beside how fast each is alone.
 
     All workers hand their kernels' parts to one pool with a thread for each core, and run a part of
     a plain kernel themselves; a product's worker only waits.  So a product beside a plain kernel
     loses a third of two cores, any other two halve them.
     """
-    if len(running) == 1:
+    busy = {number: node for number, node in running.items() if node is not None}
+    if len(busy) < 2:
         return dict.fromkeys(running, 1.0)
-    products = sum(node.primitive.startswith(POOLED) for node in running.values())
-    threads = INTRA_THREADS + len(running) - products
+    products = sum(node.primitive.startswith(POOLED) for node in busy.values())
+    threads = INTRA_THREADS + len(busy) - products
     return {
         number: INTRA_THREADS / threads / products
         if node.primitive.startswith(POOLED)
-        else 1 / len(running)
-        for number, node in running.items()
+        else 1 / len(busy)
+        for number, node in busy.items()
     }
 
 
-def execute(program: Program, walk: Walk, workers: int, duration: Callable[[Node], float]) -> None:
-    """Run a program's operations on a walk, as so many threads would."""
+def execute(
+    program: Program,
+    walk: Walk,
+    workers: int,
+    duration: Callable[[Node], float],
+    wake: float = 0.0,
+) -> None:
+    """Run a program's operations on a walk, as so many threads would.
+
+    Args:
+        wake: nanoseconds until a worker that found nothing to do looks again.
+    """
     graph = Graph(program)
     threads = [Worker() for _ in range(workers)]
     # The caller's thread puts the roots at the back of the queues; what reads a variable or an
@@ -109,19 +123,27 @@ def execute(program: Program, walk: Walk, workers: int, duration: Callable[[Node
         threads[number % workers].queue.append(node)
     if workers == 1:
         only = threads[0]
-        while (only_next := only.next(())) is not None:
+        while (only_next := only.next()) is not None:
             walk.start(only_next)
             walk.finish(only_next)
             only.add(*graph.ready_after(only_next))
         return
-    running: dict[int, Node] = {}
+    running: dict[int, Node | None] = {}
     left: dict[int, float] = {}
+    awake = [True] * workers
     while True:
         for number, thread in enumerate(threads):
-            if number not in running and (found := thread.next(threads)) is not None:
+            if number in running:
+                continue
+            found = thread.next()
+            if found is None and (awake[number] or not wake):
+                found = thread.steal(threads)
+            awake[number] = found is not None
+            if found is not None:
                 walk.start(found)
-                running[number] = found
-                left[number] = duration(found)
+                running[number], left[number] = found, duration(found)
+            elif any(other.queue for other in threads):
+                running[number], left[number] = None, wake
         if not running:
             return
         speed = speeds(running)
@@ -130,5 +152,7 @@ def execute(program: Program, walk: Walk, workers: int, duration: Callable[[Node
         for other in left:
             left[other] -= passed * speed[other]
         done = running.pop(number)
-        walk.finish(done)
-        threads[number].add(*graph.ready_after(done))
+        awake[number] = True
+        if done is not None:
+            walk.finish(done)
+            threads[number].add(*graph.ready_after(done))

@@ -30,6 +30,11 @@ PARALLEL_WORK = 64 * 1024
 INTRA_THREADS = 2
 WORKERS = 2
 
+#: Nanoseconds from an operation's becoming ready to its being taken by a worker that had gone to
+#: sleep (traces: 250 to 290 us).  Counted at inference only: in training, where queues are seldom
+#: empty, predictions were no better with it.
+WAKE_NS = 250_000.0
+
 
 def unfolded_for_filter(positions: int, window: int, filters: int, width: int) -> int:
     """Bytes in which the filter's gradient unfolds images, whatever the batch.
