@@ -465,7 +465,7 @@ def test_a_thousand_layers_stay_fluid(open_page: Any) -> None:
     page.locator(".layers-box").evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
     page.wait_for_selector("tr[data-layer=conv_1000]")
     page.locator("[data-go=conv_1000]").click()
-    assert page.locator(".inspector h3").inner_text() == "conv_1000"
+    page.locator(".inspector h3", has_text="conv_1000").wait_for()
     assert page.locator(".graph [data-layer=conv_1000]").is_visible()
 
 
