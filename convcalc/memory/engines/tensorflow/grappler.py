@@ -36,6 +36,9 @@ SET, ADD, SUB = "AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"
 STEP = ("Add", "Add_1", "Add_2", "Cast_2", "div_no_nan")
 STEP_SETS = 3
 
+#: What an optimizer reads to count its steps, once or twice for each variable.
+COUNT = "Add"
+
 #: Those that only the result needs, and so the second round of the dependency optimizer removes.
 LATE = frozenset({f"Cast_2/{READ}", f"div_no_nan/{READ}"})
 
@@ -56,15 +59,15 @@ OPTIMIZERS = {
     "sgd": ("sgd_1", (Family(SUB, last=True),)),
     "momentum": ("sgd", (Family(SET), Family(ADD, last=True))),
     "rmsprop": ("rm_sprop", (Family(SET), Family(SUB, last=True))),
-    "adagrad": ("adagrad", (Family("Add"), Family(ADD), Family(SUB, last=True))),
+    "adagrad": ("adagrad", (Family(COUNT), Family(ADD), Family(SUB, last=True))),
     "lion": ("lion", (Family(SET), Family(SUB, last=True))),
-    "adam": ("adam", (Family("Add"), Family(ADD, 2), Family(SUB, last=True))),
-    "adamw": ("adam_w", (Family("Add"), Family(ADD, 2), Family(SUB, 2, last=True))),
-    "nadam": ("nadam", (Family("Add", 2), Family(ADD, 2), Family(SUB, last=True))),
-    "lamb": ("lamb", (Family("Add"), Family(ADD, 2), Family(SUB, last=True))),
-    "adadelta": ("adadelta", (Family("Add", 2), Family(ADD, last=True), Family(SET, 2, last=True))),
-    "adamax": ("adamax", (Family("Add", 2), Family(ADD), Family(SET), Family(SUB, last=True))),
-    "ftrl": ("ftrl", (Family("Add"), Family(ADD, last=True), Family(SET, 2, last=True))),
+    "adam": ("adam", (Family(COUNT), Family(ADD, 2), Family(SUB, last=True))),
+    "adamw": ("adam_w", (Family(COUNT), Family(ADD, 2), Family(SUB, 2, last=True))),
+    "nadam": ("nadam", (Family(COUNT, 2), Family(ADD, 2), Family(SUB, last=True))),
+    "lamb": ("lamb", (Family(COUNT), Family(ADD, 2), Family(SUB, last=True))),
+    "adadelta": ("adadelta", (Family(COUNT, 2), Family(ADD, last=True), Family(SET, 2, last=True))),
+    "adamax": ("adamax", (Family(COUNT, 2), Family(ADD), Family(SET), Family(SUB, last=True))),
+    "ftrl": ("ftrl", (Family(COUNT), Family(ADD, last=True), Family(SET, 2, last=True))),
 }
 
 #: How the reads of a layer's variables are called, in the variables' order.
@@ -73,11 +76,12 @@ READS = {
     "depthwise_conv": ("depthwise", "Reshape"),
     "conv_transpose": ("conv_transpose", "Reshape"),
     "dense": ("Cast", "BiasAdd"),
-    "batch_norm": ("Cast_3", "Cast_2", "Cast", "Cast_1"),
+    "batch_norm": ("Cast_2", "Cast_3", "Cast", "Cast_1"),
     "layer_norm": ("Reshape", "Reshape_1"),
 }
 
-#: Of what an operator's gradient is made beside the output's: input, output, or other inputs.
+#: Activations whose gradient reads their output, and operators whose gradient reads no tensor of
+#: the forward pass; all others read their inputs.
 KEEPS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "elu", "selu"})
 KEEPS_NOTHING = frozenset(
     {"add", "average", "concat", "dropout", "flatten", "reshape", "average_pool", "pad", "crop"}
@@ -385,7 +389,7 @@ class Step:
             for family in families:
                 for place in range(family.count):
                     name = f"{scope}/{numbered(family.name, number * family.count + place)}"
-                    if family.name == "Add":
+                    if family.name == COUNT:
                         name = f"{name}/{READ}"
                     ends = family.last and place == family.count - 1
                     self.states[name] = last if ends else None
