@@ -27,6 +27,11 @@ EXPENSIVE = {
 }
 #: What is kept in 32 bits under 16: results of calls, and their operands turned.
 COMPUTED = (Kind.CALL, Kind.MOVE)
+#: Optimizers whose step is made of the gradient itself beside what they remember of it
+#: (`keras/src/optimizers/*.py`): it lives until the variable is written.
+READ_AGAIN = {"rmsprop", "adagrad", "nadam", "lion", "adadelta"}
+#: Positions along an axis from which one between them is interpolated (`image_resize_ops.cc`).
+SPAN = 3
 #: Random numbers are drawn as four bytes for each element.
 RANDOM = "int32"
 
@@ -187,13 +192,21 @@ class CpuRules(Updates):
 
     def scatter(self, low: Lowering, layer: str, part: Value, target: Value | None) -> Value:
         """The gradient of a max-pool's input, into another gradient or into zeros."""
-        indices, dy = self.pools[part]
+        return self.scattered(low, layer, self.pools[part], part.spec, target)
+
+    def scattered(
+        self,
+        low: Lowering,
+        layer: str,
+        parts: Iterable[Value],
+        spec: TensorSpec,
+        target: Value | None = None,
+    ) -> Value:
+        """Indices and what is added there to another tensor or to zeros."""
         if target is None:
-            key = ("zeros", part.spec)
-            if key not in self.sources:
-                self.sources[key] = [self.emit(low, layer, Kind.SOURCE, "zeros", [], part.spec)]
-            (target,) = self.sources[key]
-        made = self.emit(low, layer, Kind.CALL, "scatter", [target, indices, dy], part.spec)
+            # Equal zeros are one operation, which is copied at once for each that writes into it.
+            target = self.emit(low, layer, Kind.SOURCE, "zeros", [], spec)
+        made = self.emit(low, layer, Kind.CALL, "scatter", [target, *parts], spec)
         assert made.node is not None
         made.node.inplace = (0,)
         return made
@@ -213,7 +226,8 @@ class CpuRules(Updates):
 
         source = self.copies.get(variable, variable)
         moved = [run("moments", gradient)] if lowering.slots[variable] else gradient
-        updated = run("update", [*moved, source]).node
+        again = gradient if lowering.job.optimizer in READ_AGAIN else []
+        updated = run("update", [*moved, *again, source]).node
         assert updated is not None
         if not self.order:
             self.order.update((value, i) for i, value in enumerate(lowering.program.resting))
@@ -299,16 +313,18 @@ def product(call: Call) -> None:
     if needed and kernel not in known.copies:
         copied = known.copies[kernel] = here.run(Kind.CALL, "copy", [kernel], kernel.spec)
     copied = known.copies.get(kernel, kernel)
-    transposed = copied
+    transposed = straight = copied
+    dilated = batched(call) if known.tensorflow and kind == "conv" else None
+    # A convolution of padded images pads them itself (AlgebraicSimplifier's FoldConvInputPad).
+    plain = known.padded.get(x) if kind in ("conv", "depthwise_conv") else None
+    if kind == "conv" and swapped(call, plain.spec if plain else spec, dilated):
+        straight = here.run(Kind.MOVE, "flip kernel", [copied], kernel.spec)
     if needed and kind != "dense":
         transposed = here.run(Kind.MOVE, "transpose kernel", [copied], kernel.spec)
-    dilated = known.tensorflow and kind == "conv" and batched(call)
     # TensorFlow convolves sequences as images of height one; products are of two matrices.
     framed = known.tensorflow and kind != "dense" and len(spec.dims) == 3 and not dilated
     framed |= kind == "dense" and len(spec.dims) > 2
     frame = as_matrix if kind == "dense" else as_image
-    # A convolution of padded images pads them itself (AlgebraicSimplifier's FoldConvInputPad).
-    plain = known.padded.get(x) if kind in ("conv", "depthwise_conv") else None
     dot = dot and plain is None
     made = out
     if framed:
@@ -324,7 +340,7 @@ def product(call: Call) -> None:
         x = here.run(Kind.PAD, "pad", [x], padded)
         x = here.run(Kind.MOVE, "interleave", [x], spec)
         source = x = here.run(Kind.MOVE, "space to batch", [x], spec)
-    read = transposed if kind == "conv_transpose" else copied
+    read = transposed if kind == "conv_transpose" else straight
     primitive = "dot" if dot or kind == "dense" else "conv"
     y = here.run(Kind.CALL if plain is None else Kind.FOLDED, primitive, [source, read], made)
     if dot:
@@ -386,14 +402,39 @@ def as_matrix(spec: TensorSpec) -> TensorSpec:
     return spec._replace(shape=(rows, spec.dims[-1]))
 
 
+def swapped(call: Call, image: TensorSpec, dilated: Batched | None) -> bool:
+    """Whether image and kernel change places, so that the smaller one is the kernel.
+
+    `conv_operand_swapper.cc`.  The kernel is then turned around by an operation of its own; the
+    gradient of the input turns it anyway.
+    """
+    if call.operator.groups > 1:
+        return False
+    kernel = pixels = 1
+    sizes = (dilated[1] if dilated else image).dims[1:-1]
+    for slide, size in zip(call.operator.slides(call.ins[0]), sizes, strict=True):
+        dense = bool(dilated) or slide.stride == slide.dilation == 1
+        around = 0 if dilated else slide.size - size + slide.before + slide.after
+        if dense and slide.kernel == size and not around:
+            continue
+        kernel *= slide.kernel
+        full = dense and size == 1 and around == 2 * (slide.kernel - 1)
+        pixels *= slide.kernel if full else size
+    return kernel > pixels
+
+
 def bias_gradient(here: Here, dy: Value) -> None:
     """One sum."""
     if "bias" in here.call.w and here.call.trains("bias"):
         here.variable("bias", here.total("bias gradient", dy, here.call.w["bias"].spec))
 
 
-def batched(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec] | None:
-    """A dilated convolution as TensorFlow runs it: its padded input, its input and its output.
+#: A dilated convolution as TensorFlow runs it: its padded input, its input and its output.
+Batched = tuple[TensorSpec, TensorSpec, TensorSpec]
+
+
+def batched(call: Call) -> Batched | None:
+    """See `Batched`.
 
     None if it is not dilated.
 
@@ -635,13 +676,9 @@ def max_pool(call: Call) -> None:
         return
     # TensorFlow pools sequences as images of height one.
     axes = max(len(spec.dims), 4) if here.rules.tensorflow else len(spec.dims)
-    key = ("iota", spec)
-    if key not in here.rules.sources:
-        integers = spec._replace(dtype="int32")
-        here.rules.sources[key] = [
-            here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(axes)
-        ]
-    iotas = here.rules.sources[key]
+    # Equal ones stay apart: `HloCSE` passes by what reads nothing.
+    integers = spec._replace(dtype="int32")
+    iotas = [here.run(Kind.SOURCE, f"iota {axis}", [], integers) for axis in range(axes)]
     chosen = [
         here.small(f"argmax {n}", [x, *iotas], out._replace(dtype="int32")) for n in range(axes + 1)
     ]
@@ -680,13 +717,64 @@ def average_pool(call: Call) -> None:
 
 @CpuRules.rule("global_pool", "reduce", "adaptive_pool")
 def global_pool(call: Call) -> None:
-    """A sum; its gradient is spread."""
+    """A sum, whose gradient is spread; the largest values share theirs."""
     here = Here(call)
-    call.result(here.small("reduce", call.x, call.outs[0]))
+    (x,), (spec,), (out,) = call.x, call.ins, call.outs
+    y = here.small("reduce", [x], out)
+    call.result(y)
+    if getattr(call.operator, "kind", None) in ("max", "min"):
+
+        def shared(dy: Value) -> Value:
+            # `math_grad.py`, `_MinOrMaxGrad`.
+            same = here.ew("equal", [x, y], spec)
+            count = here.small("selected", [same], out)
+            share = here.run(Kind.EXPENSIVE, "share", [same, count], spec)
+            return here.ew("shared gradient", [share, dy], spec)
+
+        here.linear(shared)
+        return
     here.linear(lambda dy: here.run(Kind.BROADCAST, "spread", [dy], call.ins[0]))
 
 
-@CpuRules.rule("pad", "crop", "slice", "upsample", "permute", "channel_shuffle", "repeat")
+@CpuRules.rule("upsample", "resize")
+def interpolated(call: Call) -> None:
+    """TensorFlow gathers all pixels that one of the result is made of, and multiplies by weights.
+
+    `image_resize_ops.cc` (``GeneralCompile``, ``GeneralCompileGrad``): up to three by three for
+    each, which the gradient makes anew and scatters.
+    """
+    here = Here(call)
+    (x,), (spec,), (out,) = call.x, call.ins, call.outs
+    known = here.rules
+    if not known.tensorflow or call.operator.interpolation == "nearest" or len(spec.dims) != 4:
+        moved(call)
+        return
+    count, height, width, channels = out.dims
+    window = [min(SPAN, size) for size in spec.dims[1:-1]]
+    windows = out._replace(shape=(height * width, *window, count, channels), batch_axis=3)
+    key = ("resize", spec, out)
+    if key not in known.sources:
+        places = TensorSpec((height * width, 2), "int32", None)
+        scales = TensorSpec((height * width, *window), "float", None)
+        known.sources[key] = [
+            here.run(Kind.SOURCE, "places", [], places),
+            here.run(Kind.SOURCE, "scales", [], scales),
+        ]
+    at, weights = known.sources[key]
+    gathered = here.run(Kind.MOVE, "gather", [x, at], windows)
+    flat = TensorSpec((height * width, count, channels), "float", 1)
+    dot = here.run(Kind.CALL, "interpolate", [weights, gathered], flat)
+    call.result(here.run(Kind.MOVE, "transpose", [dot], out))
+
+    def backward(dy: Value) -> Value:
+        spread = here.ew("spread", [dy, weights], windows)
+        part = here.run(Kind.MOVE, "transpose gradient", [spread], windows)
+        return known.scattered(call.lowering, call.layer, [at, part], spec)
+
+    here.linear(backward)
+
+
+@CpuRules.rule("pad", "crop", "slice", "permute", "channel_shuffle", "repeat")
 def moved(call: Call) -> None:
     """Another arrangement of the elements."""
     here = Here(call)
