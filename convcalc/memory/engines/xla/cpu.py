@@ -14,7 +14,7 @@ from typing import Any
 from convcalc.arithmetic import ceil_div
 from convcalc.memory.engines.xla.fusion import FUSIBLE, Kind
 from convcalc.memory.engines.xla.updates import Updates
-from convcalc.memory.job import SQUARED_ERROR
+from convcalc.memory.job import SLOTS, SQUARED_ERROR
 from convcalc.memory.lowering import Call, Lowering
 from convcalc.memory.program import Node, Size, Value
 from convcalc.tensors import TensorSpec
@@ -52,6 +52,10 @@ class CpuRules(Updates):
         self.sources: dict[tuple[Any, ...], list[Value]] = {}
         self.pools: dict[Value, tuple[Value, Value]] = {}
         """Gradients of max-pools that are not yet scattered: indices and gradient."""
+        self.scattered: dict[Value, list[Value]] = {}
+        """Further tensors of an embedding's gradient, for what an optimizer makes of it."""
+        self.alone: dict[Value, Node] = {}
+        """Zeros, with the first operation that writes into them."""
         self.flat: dict[Value, Value] = {}
         """Others with the same elements in another arrangement, which sums are made of."""
         self.padded: dict[Value, Value] = {}
@@ -192,9 +196,9 @@ class CpuRules(Updates):
 
     def scatter(self, low: Lowering, layer: str, part: Value, target: Value | None) -> Value:
         """The gradient of a max-pool's input, into another gradient or into zeros."""
-        return self.scattered(low, layer, self.pools[part], part.spec, target)
+        return self.added_to(low, layer, self.pools[part], part.spec, target)
 
-    def scattered(
+    def added_to(
         self,
         low: Lowering,
         layer: str,
@@ -202,14 +206,32 @@ class CpuRules(Updates):
         spec: TensorSpec,
         target: Value | None = None,
     ) -> Value:
-        """Indices and what is added there to another tensor or to zeros."""
+        """Indices and what is added there to another tensor or to zeros.
+
+        Equal zeros are one operation, which is copied at once for each that writes into it.
+        """
+        zeros = None
         if target is None:
-            # Equal zeros are one operation, which is copied at once for each that writes into it.
-            target = self.emit(low, layer, Kind.SOURCE, "zeros", [], spec)
+            key = ("zeros", spec)
+            if key not in self.sources:
+                self.sources[key] = [self.emit(low, layer, Kind.SOURCE, "zeros", [], spec)]
+            (zeros,) = self.sources[key]
+            target = self.emit(low, layer, Kind.CALL, f"copy {len(zeros.users)}", [zeros], spec)
         made = self.emit(low, layer, Kind.CALL, "scatter", [target, *parts], spec)
         assert made.node is not None
         made.node.inplace = (0,)
+        if zeros is not None and len(zeros.users) == 1:
+            self.alone[zeros] = made.node
         return made
+
+    def finish(self, lowering: Lowering) -> None:
+        """Zeros that one operation alone writes into need no copy."""
+        super().finish(lowering)
+        for zeros, scatter in self.alone.items():
+            if len(zeros.users) == 1:
+                lowering.program.nodes.remove(zeros.users[0])
+                scatter.inputs = (zeros, *scatter.inputs[1:])
+                zeros.users = [scatter]
 
     def decide(self, lowering: Lowering, gradients: Sequence[Value]) -> Value:
         """A conditional that reads all of them."""
@@ -225,6 +247,7 @@ class CpuRules(Updates):
             )
 
         source = self.copies.get(variable, variable)
+        gradient = [*gradient, *self.scattered.get(gradient[0], ())]
         moved = [run("moments", gradient)] if lowering.slots[variable] else gradient
         again = gradient if lowering.job.optimizer in READ_AGAIN else []
         updated = run("update", [*moved, *again, source]).node
@@ -769,7 +792,7 @@ def interpolated(call: Call) -> None:
     def backward(dy: Value) -> Value:
         spread = here.ew("spread", [dy, weights], windows)
         part = here.run(Kind.MOVE, "transpose gradient", [spread], windows)
-        return known.scattered(call.lowering, call.layer, [at, part], spec)
+        return known.added_to(call.lowering, call.layer, [at, part], spec)
 
     here.linear(backward)
 
@@ -816,6 +839,35 @@ def reshape(call: Call) -> None:
     here = Here(call)
     call.result(here.run(Kind.RESHAPE, "reshape", call.x, call.outs[0]))
     here.linear(lambda dy: here.run(Kind.RESHAPE, "reshape gradient", [dy], call.ins[0]))
+
+
+@CpuRules.rule("embedding")
+def embedding(call: Call) -> None:
+    """Rows of a table, whose gradient is rows again for TensorFlow.
+
+    Keras makes a table of them for each slot that they change, and for the step that reads them
+    again, since the one is made of their squares.
+    """
+    here = Here(call)
+    (x,), (out,) = call.x, call.outs
+    table = call.w["embeddings"]
+    call.result(here.run(Kind.MOVE, "gather", [x, table], out))
+
+    @call.backward
+    def gradient(dy: Value) -> None:
+        if not call.trains("embeddings"):
+            return
+        job = call.lowering.job
+        count = 1
+        if here.rules.tensorflow:
+            count = max(SLOTS[job.optimizer], 1) + (job.optimizer in READ_AGAIN)
+        made = [
+            here.rules.added_to(call.lowering, call.layer, [x, rows], table.spec)
+            for i in range(count)
+            for rows in [here.run(Kind.MOVE, f"rows {i}", [dy], out)]
+        ]
+        here.rules.scattered[made[0]] = made[1:]
+        call.give_weight("embeddings", made[0])
 
 
 @CpuRules.rule("identity", "cast")
