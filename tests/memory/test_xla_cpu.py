@@ -112,3 +112,14 @@ def test_the_largest_value_shares_its_gradient_among_equal_ones():
     assert count(program, "selected") == 1
     mean = compiled(CONV, {"global_pool": {"kind": "average"}}, {"dense": {"units": 4}})
     assert not count(mean, "selected")
+
+
+def test_an_average_pools_gradient_is_cut_out_only_where_it_was_padded():
+    def layers(padding: str) -> tuple[Any, ...]:
+        return (CONV, {"average_pool": {"kernel": 3, "stride": 2, "padding": padding}}, CONV)
+
+    image = 2 * 15 * 15 * 8 * 4
+    plain = sizes(compiled(*layers("valid"), size=(15, 15, 8)))
+    assert plain["window sum gradient", image] == 1
+    padded = sizes(compiled(*layers("same"), size=(15, 15, 8)))
+    assert padded["window sum gradient", 2 * 17 * 17 * 8 * 4] == 1

@@ -725,14 +725,23 @@ def max_pool(call: Call) -> None:
 
 @CpuRules.rule("average_pool")
 def average_pool(call: Call) -> None:
-    """A windowed sum, divided; the gradient a windowed sum of the spread gradient."""
+    """A windowed sum, divided; the gradient a windowed sum of the spread gradient.
+
+    Of what has been padded that is cut off (`xla/hlo/builder/lib/pooling.cc`, ``AvgPoolGrad``).
+    """
     here = Here(call)
     (x,), (spec,), (out,) = call.x, call.ins, call.outs
     call.result(here.ew("divide", [here.small("window sum", [x], out)], out))
+    batch, *sizes, count = spec.dims
+    around = [slide.before + slide.after for slide in call.operator.way(spec)]
+    padded = (size + more for size, more in zip(sizes, around, strict=True))
+    whole = spec._replace(shape=(batch, *padded, count))
 
     def backward(dy: Value) -> Value:
         divided = here.ew("divide gradient", [dy], out)
-        spread = here.small("window sum gradient", [divided], spec)
+        if not any(around):
+            return here.small("window sum gradient", [divided], spec)
+        spread = here.small("window sum gradient", [divided], whole)
         return here.run(Kind.MOVE, "slice", [spread], spec)
 
     here.linear(backward)
