@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import convcalc
+from convcalc.memory.engines.xla import compiled as xla_compiled
 from convcalc.memory.engines.xla import for_cpu
 from convcalc.memory.job import Job
 from convcalc.memory.keras_graph import as_keras
@@ -123,3 +124,38 @@ def test_an_average_pools_gradient_is_cut_out_only_where_it_was_padded():
     assert plain["window sum gradient", image] == 1
     padded = sizes(compiled(*layers("same"), size=(15, 15, 8)))
     assert padded["window sum gradient", 2 * 17 * 17 * 8 * 4] == 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "made"),
+    [
+        ("adam", {}),
+        ("lion", {"slot copy": 1}),
+        ("adadelta", {"root": 1, "inverse root": 1}),
+        ("ftrl", {"slot copy": 1, "power": 1}),
+        ("lamb", {"quotient": 1, "square": 2}),
+    ],
+)
+def test_what_a_step_makes_of_a_dense_kernel(optimizer, made):
+    """A kernel of 4 MiB, which the gradient of the input reads and so is copied itself."""
+    dense = {"dense": {"units": 1024}}
+    found = sizes(compiled(dense, dense, size=(1024,), optimizer=optimizer))
+    large = {name: times for (name, size), times in found.items() if size == 4 << 20}
+    copies = large.pop("copy")
+    assert large.pop("kernel gradient") == 2
+    # Only the second kernel's old value is read after the first gradients have come.
+    named = {"slot copy": copies // 2} if copies > 1 else {}
+    assert {**named, **{name: times // 2 for name, times in large.items()}} == made
+
+
+def test_a_gradient_in_its_variables_order_lies_where_that_is_written():
+    """A dense kernel of 4 MiB, which was copied: only the copy is alive beside the variable."""
+    job = Job("training", optimizer="sgd", device="cpu")
+
+    def temporary(*layers: Any) -> int:
+        net = convcalc.load({"input": [4, 4, 64], "layers": list(layers)})
+        return xla_compiled(net, job, 1, tensorflow=True).temporary(1)
+
+    narrow = {"conv": {"filters": 64, "kernel": 1, "bias": False}}
+    dense = temporary(narrow, "flatten", {"dense": {"units": 1024}})
+    assert 4 << 20 < dense < 5 << 20

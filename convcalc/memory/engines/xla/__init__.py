@@ -7,7 +7,7 @@ depends on the sizes and so on the batch; a plan holds near the batch that it is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from convcalc.memory.engines import Plan
@@ -70,11 +70,12 @@ def compiled(net: Network, job: Job, batch: int, *, tensorflow: bool = False) ->
     """A step as XLA compiles it for batches near `batch`, asked by TensorFlow or by JAX."""
     net = net.once(as_keras)
     if job.device == "cpu":
-        program, order, donated = for_cpu(net, job, batch, tensorflow)
+        program, order, donated, over = for_cpu(net, job, batch, tensorflow)
+        walked = walk(program, order)
+        timeline, block = in_one_block(walked, donated, order, batch, program.nodes, over)
     else:
         program, order, donated = for_gpu(net, job, batch)
-    in_post_order = program.nodes if job.device == "cpu" else None
-    timeline, block = in_one_block(walk(program, order), donated, order, batch, in_post_order)
+        timeline, block = in_one_block(walk(program, order), donated, order, batch)
     rests = [buffer.size for buffer in timeline.buffers if buffer.start < 0]
     resting = added([*rests, timeline.resting])
     alive = timeline.peak(batch) - resting.at(batch)
@@ -108,8 +109,11 @@ def for_gpu(net: Network, job: Job, batch: int) -> tuple[Program, list[Node], Do
 
 def for_cpu(
     net: Network, job: Job, batch: int, tensorflow: bool
-) -> tuple[Program, list[Node], Donated]:
-    """The same for a CPU, whose compiler fuses by rules and runs breadth-first."""
+) -> tuple[Program, list[Node], Donated, dict[Node, Node]]:
+    """The same for a CPU, whose compiler fuses by rules and runs breadth-first.
+
+    And which operation may write a variable in place of its gradient.
+    """
     rules = CpuRules(batch, tensorflow)
     program = Lowering(net, job, rules).run()
     if not job.training:
@@ -122,7 +126,8 @@ def for_cpu(
         kind = rules.kinds[node]
         if kind in (Kind.ELEMENTWISE, Kind.EXPENSIVE):
             node.inplace = fusion.places(node)
-    return program, breadth_first(program, fusion.users), rules.donated
+    order = breadth_first(program, fusion.users)
+    return program, order, rules.donated, rules.written_over
 
 
 #: How much lower the peak of another order must be before it is believed to be the lowest: the
@@ -152,12 +157,14 @@ def in_one_block(
     order: list[Node],
     batch: int,
     in_post_order: Sequence[Node] | None = None,
+    written_over: Mapping[Node, Node] | None = None,
 ) -> tuple[Timeline, int]:
     """The timeline without what finds room in donated variables, and the height of the rest.
 
     What a step gives back, without writing over a variable, has memory of its own from the start.
     On a CPU, where lives are known to the step, `in_post_order` tells which of equal buffers comes
-    first, and the lower of two blocks is taken.
+    first, and the lower of two blocks is taken.  A gradient that a variable is `written_over` may
+    lie where that is written.
     """
     step = {node: place for place, node in enumerate(order)}
     rooms = [
@@ -177,7 +184,12 @@ def in_one_block(
     if in_post_order is not None:
         place = {node: i for i, node in enumerate(in_post_order)}
         places = [place[order[buffer.start]] for buffer in intervals]
-    inside, rest = into_donated(intervals, rooms, places)
+    over = written_over or {}
+    until = [
+        b._replace(end=b.end - (order[b.start] in over and step[over[order[b.start]]] == b.end))
+        for b in intervals
+    ]
+    inside, rest = into_donated(until, rooms, places)
     hidden = {*results, *(temporary[i] for i in inside)}
     events = [
         (step, coded)

@@ -13,6 +13,7 @@ from typing import Any
 
 from convcalc.arithmetic import ceil_div
 from convcalc.memory.engines.xla.fusion import FUSIBLE, Kind
+from convcalc.memory.engines.xla.steps import READ_AGAIN, STEPS, Step, plain
 from convcalc.memory.engines.xla.updates import Updates
 from convcalc.memory.job import SLOTS, SQUARED_ERROR
 from convcalc.memory.lowering import Call, Lowering
@@ -27,9 +28,6 @@ EXPENSIVE = {
 }
 #: What is kept in 32 bits under 16: results of calls, and their operands turned.
 COMPUTED = (Kind.CALL, Kind.MOVE)
-#: Optimizers whose step is made of the gradient itself beside what they remember of it
-#: (`keras/src/optimizers/*.py`): it lives until the variable is written.
-READ_AGAIN = {"rmsprop", "adagrad", "nadam", "lion", "adadelta"}
 #: Positions along an axis from which one between them is interpolated (`image_resize_ops.cc`).
 SPAN = 3
 #: Random numbers are drawn as four bytes for each element.
@@ -65,6 +63,10 @@ class CpuRules(Updates):
         self.updates: list[tuple[int, int, Node]] = []
         """What writes variables, with their places in the order of all."""
         self.donated: list[tuple[Size, Node, Node]] = []
+        self.turned: set[Value] = set()
+        """Gradients in another order than their variable."""
+        self.written_over: dict[Node, Node] = {}
+        """What makes a tensor, with the operation that may write a variable in its place."""
         self.copies: dict[Value, Value] = {}
 
     def emit(
@@ -240,24 +242,17 @@ class CpuRules(Updates):
 
     def write(self, lowering: Lowering, variable: Value, gradient: list[Value], layer: str) -> None:
         """A variable and its slots."""
+        parts = [*gradient, *self.scattered.get(gradient[0], ())]
+        STEPS.get(lowering.job.optimizer, plain)(Step(self, lowering, variable, parts, layer))
 
-        def run(primitive: str, inputs: list[Value]) -> Value:
-            return self.emit(
-                lowering, layer, Kind.UPDATE, primitive, inputs, variable.spec, size=Size(0)
-            )
-
-        source = self.copies.get(variable, variable)
-        gradient = [*gradient, *self.scattered.get(gradient[0], ())]
-        moved = [run("moments", gradient)] if lowering.slots[variable] else gradient
-        again = gradient if lowering.job.optimizer in READ_AGAIN else []
-        updated = run("update", [*moved, *again, source]).node
-        assert updated is not None
+    def written(self, lowering: Lowering, target: Value, node: Node) -> None:
+        """An operation writes a variable or a slot: the program gives it back."""
         if not self.order:
             self.order.update((value, i) for i, value in enumerate(lowering.program.resting))
-        self.updates.append((self.order[variable], len(self.updates), updated))
-        if source is not variable:
-            assert source.node is not None
-            self.donated.append((variable.size, source.node, updated))
+        self.updates.append((self.order[target], len(self.updates), node))
+        if (copy := self.copies.get(target)) is not None:
+            assert copy.node is not None
+            self.donated.append((target.size, copy.node, node))
 
 
 class Here:
@@ -502,7 +497,9 @@ def kernel_gradient(here: Here, x: Value, dy: Value, spec: TensorSpec, out: Tens
         call.operator.type == "conv" and kernel.dims[-2] == 1 and spec.dims[-1] > 1
     )
     if not per_channel:
-        return here.run(Kind.CALL, "kernel gradient", operands, kernel)
+        made = here.run(Kind.CALL, "kernel gradient", operands, kernel)
+        known.turned.add(made)
+        return made
     pairs = TensorSpec((*kernel.dims[:-2], spec.dims[-1], out.dims[-1]), "float", None)
     dense = here.run(Kind.CALL, "kernel gradient of all pairs", operands, pairs)
     mask = here.run(Kind.MOVE, "diagonal", [dense], pairs)
