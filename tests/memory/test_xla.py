@@ -24,7 +24,7 @@ from convcalc.memory.engines.xla.heap import (
     Interval,
     best_fit,
     into_donated,
-    lengths,
+    lives,
     most_at_once,
     packed,
     packed_best,
@@ -275,9 +275,11 @@ def test_lives_are_counted_in_what_begins_and_ends_meanwhile():
         Interval(0, 2, 3),  # takes nothing
         Interval(8 * KIB, 3, 9),  # begins before the first ends, at 5 and 6
     ]
-    assert lengths(buffers)[0] == 6
-    assert lengths(buffers)[1] == lengths(buffers)[2] == 1
-    assert lengths(buffers)[4] == 2
+    assert [life.whole for life in lives(buffers)] == [6, 1, 1, 0, 2]
+    # Handed on at 1, after the second has begun: given back, and taken.
+    handed = lives(buffers, [[1], [], [], [], []])
+    assert handed[0] == (2, 8)
+    assert handed[1] == (3, 3)
 
 
 def test_a_cpus_block_is_the_lower_of_two():

@@ -7,8 +7,10 @@ depends on the sizes and so on the batch; a plan holds near the batch that it is
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from convcalc.memory.engines import Plan
 from convcalc.memory.engines.xla.cpu import CpuRules
@@ -25,9 +27,9 @@ from convcalc.memory.engines.xla.schedule import (
 )
 from convcalc.memory.job import Job
 from convcalc.memory.keras_graph import as_keras
-from convcalc.memory.liveness import walk
+from convcalc.memory.liveness import Block, Walk, walk
 from convcalc.memory.lowering import Lowering
-from convcalc.memory.program import Node, Program, Size
+from convcalc.memory.program import Node, Program, Size, Value
 from convcalc.memory.timeline import Timeline
 from convcalc.network import Network
 
@@ -71,8 +73,12 @@ def compiled(net: Network, job: Job, batch: int, *, tensorflow: bool = False) ->
     net = net.once(as_keras)
     if job.device == "cpu":
         program, order, donated, over = for_cpu(net, job, batch, tensorflow)
-        walked = walk(program, order)
-        timeline, block = in_one_block(walked, donated, order, batch, program.nodes, over)
+        walked = Handing(program)
+        for node in order:
+            walked.start(node)
+            walked.finish(node)
+        cpu = OnCpu(program.nodes, over, walked.handed)
+        timeline, block = in_one_block(walked.timeline(), donated, order, batch, cpu)
     else:
         program, order, donated = for_gpu(net, job, batch)
         timeline, block = in_one_block(walk(program, order), donated, order, batch)
@@ -151,20 +157,44 @@ def chosen(program: Program, rules: GpuRules, batch: int) -> list[Node]:
     return order
 
 
+class Handing(Walk):
+    """A walk that notes when a buffer is handed on to a result that takes its place."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.handed: dict[int, list[int]] = defaultdict(list)
+        """The steps, by the buffers' numbers."""
+
+    def reusable(self, node: Node, value: Value) -> Block | None:
+        """See `Walk.reusable`."""
+        block = super().reusable(node, value)
+        if block is not None and not node.alias:
+            self.handed[block.index].append(self.step[node])
+        return block
+
+
+class OnCpu(NamedTuple):
+    """What is known of a program on a CPU, whose lives are right to the step."""
+
+    in_post_order: Sequence[Node]
+    """Tells which of equal buffers comes first."""
+    written_over: Mapping[Node, Node]
+    """What makes a tensor, with the operation that may write a variable where that lies."""
+    handed: Mapping[int, Sequence[int]]
+    """When buffers are handed on."""
+
+
 def in_one_block(
     timeline: Timeline,
     donated: Donated,
     order: list[Node],
     batch: int,
-    in_post_order: Sequence[Node] | None = None,
-    written_over: Mapping[Node, Node] | None = None,
+    cpu: OnCpu | None = None,
 ) -> tuple[Timeline, int]:
     """The timeline without what finds room in donated variables, and the height of the rest.
 
     What a step gives back, without writing over a variable, has memory of its own from the start.
-    On a CPU, where lives are known to the step, `in_post_order` tells which of equal buffers comes
-    first, and the lower of two blocks is taken.  A gradient that a variable is `written_over` may
-    lie where that is written.
+    On a CPU the lower of two blocks is taken.
     """
     step = {node: place for place, node in enumerate(order)}
     rooms = [
@@ -180,16 +210,18 @@ def in_one_block(
         Interval(b.size.at(batch), b.start, b.end)
         for b in map(timeline.buffers.__getitem__, temporary)
     ]
-    places = None
-    if in_post_order is not None:
-        place = {node: i for i, node in enumerate(in_post_order)}
-        places = [place[order[buffer.start]] for buffer in intervals]
-    over = written_over or {}
-    until = [
-        b._replace(end=b.end - (order[b.start] in over and step[over[order[b.start]]] == b.end))
-        for b in intervals
-    ]
-    inside, rest = into_donated(until, rooms, places)
+    if cpu is None:
+        inside, rest = into_donated(intervals, rooms)
+    else:
+        place = {node: i for i, node in enumerate(cpu.in_post_order)}
+        makers = [order[buffer.start] for buffer in intervals]
+        places = [place[node] for node in makers]
+        written = {node: step.get(over) for node, over in cpu.written_over.items()}
+        until = [
+            buffer._replace(end=buffer.end - (written.get(node) == buffer.end))
+            for node, buffer in zip(makers, intervals, strict=True)
+        ]
+        inside, rest = into_donated(until, rooms, places)
     hidden = {*results, *(temporary[i] for i in inside)}
     events = [
         (step, coded)
@@ -198,5 +230,8 @@ def in_one_block(
     ]
     given = added(timeline.buffers[i].size for i in results)
     shown = replace(timeline, events=events, resting=given)
-    pack = packed if in_post_order is None else packed_best
-    return shown, pack([intervals[i] for i in rest])
+    left = [intervals[i] for i in rest]
+    if cpu is None:
+        return shown, packed(left)
+    handed = [cpu.handed.get(temporary[i], ()) for i in rest]
+    return shown, packed_best(left, handed, [places[i] for i in rest])

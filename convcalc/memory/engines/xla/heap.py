@@ -6,7 +6,7 @@ each takes the smallest gap that is free for its whole life, or goes on top.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,41 +82,68 @@ def packed(buffers: Sequence[Interval]) -> int:
     return best_fit(sorted(large, key=lambda b: (-b.size, b.start - b.end)))
 
 
-def packed_best(buffers: Sequence[Interval]) -> int:
+def packed_best(
+    buffers: Sequence[Interval],
+    handed: Sequence[Sequence[int]] | None = None,
+    places: Sequence[int] | None = None,
+) -> int:
     """The height of the lower of two blocks, as XLA chooses on a CPU (`ChooseBestHeapAlgorithm`).
 
-    The largest first, or those that live longest first (``kTemporal``).  Lives are as long as the
-    number of times that memory is taken or given back meanwhile, be it for the smallest buffer.
+    The largest first, of equal ones that whose first owner lives longest, or those that live
+    longest first with all their owners (``kTemporal``).  `handed` are the steps at which each is
+    handed on to a result that takes its place, `places` tell which of equal ones comes first.
     """
-    lives = lengths(buffers)
+    spans = lives(buffers, handed)
+    ties = [buffer.start for buffer in buffers] if places is None else places
     large = [i for i, buffer in enumerate(buffers) if buffer.size >= SMALLEST]
     least = most_at_once([buffers[i] for i in large], CPU_ALIGNMENT)
     if least >= NO_GAP:
         return least
-    spatial = sorted(large, key=lambda i: (-buffers[i].size, -lives[i], buffers[i].start))
+    spatial = sorted(large, key=lambda i: (-buffers[i].size, -spans[i].first, ties[i]))
     block = best_fit([buffers[i] for i in spatial], CPU_ALIGNMENT)
     if block <= least:
         return block
-    temporal = sorted(large, key=lambda i: (-lives[i], -buffers[i].size, buffers[i].start))
+    temporal = sorted(large, key=lambda i: (-spans[i].whole, -buffers[i].size, ties[i]))
     return min(block, best_fit([buffers[i] for i in temporal], CPU_ALIGNMENT))
 
 
-def lengths(buffers: Sequence[Interval]) -> list[int]:
+class Life(NamedTuple):
+    """How long a buffer's first owner lives, and how long all of them."""
+
+    first: int
+    whole: int
+
+
+def lives(buffers: Sequence[Interval], handed: Sequence[Sequence[int]] | None = None) -> list[Life]:
     """How long buffers live, counted as `GlobalDecreasingSizeBestFitHeap` counts its time.
 
-    It goes on by one whenever a buffer begins or ends; at one step first all begin, then all end.
-    What takes no memory does neither.
+    It goes on by one whenever memory is taken or given back, be it the smallest; at one step first
+    all is taken, then given back.  Who hands memory on gives it back just before.  What takes no
+    memory does neither.
     """
-    begins = sorted(buffer.start for buffer in buffers if buffer.size)
-    ends = sorted(buffer.end for buffer in buffers if buffer.size)
-    return [
-        # What has begun up to the last step, and has ended before it, since the first.
-        bisect_right(begins, buffer.end)
-        - bisect_left(begins, buffer.start)
-        + bisect_left(ends, buffer.end)
-        - bisect_left(ends, buffer.start)
-        for buffer in buffers
-    ]
+    begin, change, end = range(3)
+    events = []
+    for i, buffer in enumerate(buffers):
+        if buffer.size:
+            events.append((buffer.start, begin, buffer.start, i))
+            last = buffer.start
+            for step in handed[i] if handed else ():
+                events.append((step, change, step, i))
+                last = step
+            events.append((buffer.end, end, last, i))
+    taken = [0] * len(buffers)
+    first = [0] * len(buffers)
+    whole = [0] * len(buffers)
+    time = 0
+    for _, what, _, i in sorted(events):
+        if what == begin:
+            taken[i] = time
+        else:
+            whole[i] = time - taken[i]
+            first[i] = first[i] or whole[i]
+            time += what == change
+        time += 1
+    return list(map(Life, first, whole))
 
 
 def rounded(size: int, alignment: int = ALIGNMENT) -> int:
