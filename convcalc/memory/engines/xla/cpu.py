@@ -530,8 +530,12 @@ def batch_norm(call: Call) -> None:
     @call.backward
     def gradient(dy: Value) -> None:
         beta = here.total("beta gradient", dy, per)
-        both = here.ew("dy * x", [dy, x], spec)
-        gamma = here.reduced("gamma gradient", both, per)
+        if here.rules.tensorflow:
+            both = here.ew("dy * x", [dy, x], spec)
+            gamma = here.reduced("gamma gradient", both, per)
+        else:
+            # YNNPACK multiplies while it sums, and so reads both from memory.
+            gamma = here.small("gamma gradient", [dy, x], per)
         factor = here.small("factor", [gamma, beta, root, mean], per)
         here.variable("gamma", factor)
         here.variable("beta", beta)
