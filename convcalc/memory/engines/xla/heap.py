@@ -16,6 +16,8 @@ ALIGNMENT = 256
 CPU_ALIGNMENT = 64
 #: Smaller buffers fit in between the others.
 SMALLEST = 4096
+#: And those that take up less than such a share of all do not decide its height.
+SHARES = 1 << 10
 NO_GAP = 1 << 62
 
 
@@ -95,16 +97,17 @@ def packed_best(
     """
     spans = lives(buffers, handed)
     ties = [buffer.start for buffer in buffers] if places is None else places
-    large = [i for i, buffer in enumerate(buffers) if buffer.size >= SMALLEST]
-    least = most_at_once([buffers[i] for i in large], CPU_ALIGNMENT)
+    least = most_at_once(buffers, CPU_ALIGNMENT)
     if least >= NO_GAP:
         return least
+    smallest = min(SMALLEST, least // SHARES)
+    large = [i for i, buffer in enumerate(buffers) if buffer.size > smallest]
     spatial = sorted(large, key=lambda i: (-buffers[i].size, -spans[i].first, ties[i]))
     block = best_fit([buffers[i] for i in spatial], CPU_ALIGNMENT)
     if block <= least:
-        return block
+        return least
     temporal = sorted(large, key=lambda i: (-spans[i].whole, -buffers[i].size, ties[i]))
-    return min(block, best_fit([buffers[i] for i in temporal], CPU_ALIGNMENT))
+    return max(least, min(block, best_fit([buffers[i] for i in temporal], CPU_ALIGNMENT)))
 
 
 class Life(NamedTuple):
