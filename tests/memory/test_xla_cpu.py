@@ -159,3 +159,15 @@ def test_a_gradient_in_its_variables_order_lies_where_that_is_written():
     narrow = {"conv": {"filters": 64, "kernel": 1, "bias": False}}
     dense = temporary(narrow, "flatten", {"dense": {"units": 1024}})
     assert 4 << 20 < dense < 5 << 20
+
+
+def test_random_numbers_are_drawn_from_a_key_that_takes_steps_to_make():
+    """So breadth first other operations come before them."""
+    program = compiled(CONV, {"dropout": 0.5}, CONV)
+    (random,) = (node for node in program.nodes if node.primitive == "random")
+    depth, node = 0, random
+    while node.inputs and node.inputs[0].node is not None:
+        depth, node = depth + 1, node.inputs[0].node
+    assert depth == 3
+    # The first reads the generator's state, which rests behind the variables before it.
+    assert [value.name for value in node.inputs] == ["conv_1/bias"]

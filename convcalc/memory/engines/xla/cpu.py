@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from convcalc.arithmetic import ceil_div
@@ -822,6 +823,13 @@ def moved(call: Call) -> None:
     here.linear(lambda dy: here.run(back, f"{name} gradient", [dy], call.ins[0]))
 
 
+def variables_before(call: Call) -> list[Value]:
+    """Those of the layers before."""
+    low = call.lowering
+    before = takewhile(lambda op: op is not call.op, low.net.ops)
+    return [value for op in before for value in low.variables.get(op.weights, {}).values()]
+
+
 @CpuRules.rule("dropout")
 def dropout(call: Call) -> None:
     """Random numbers of the mask's shape, kept until the gradient."""
@@ -837,8 +845,13 @@ def dropout(call: Call) -> None:
             size if kept is None else kept
             for size, kept in zip(shape, call.operator.noise_shape, strict=True)
         )
-    seed = here.small(f"seed {call.op.name}", [], TensorSpec((2,), RANDOM, None))
-    random = here.small("random", [seed], TensorSpec(shape, RANDOM, 0))
+    # The generator's state is a variable behind those of the layers before.
+    before = variables_before(call)[-1:] if here.rules.tensorflow else ()
+    state = here.small(f"seed {call.op.name}", before, TensorSpec((2,), RANDOM, None))
+    # Philox' key and counter, cut into halves that are multiplied.
+    for name in ("key", "halves"):
+        state = here.small(name, [state], TensorSpec((2,), RANDOM, None))
+    random = here.small("random", [state], TensorSpec(shape, RANDOM, 0))
     call.result(here.ew("drop", [x, random], spec))
     here.linear(lambda dy: here.ew("drop gradient", [dy, random], spec))
 
