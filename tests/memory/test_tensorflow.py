@@ -126,6 +126,29 @@ def test_slots_rest_and_every_step_ends_where_it_began(optimizer):
     )
 
 
+def test_added_batch_norms_share_the_sum_of_their_gradient():
+    net = network(
+        {**conv(16, bias=False), "name": "stem"},
+        {**conv(8, bias=False), "from": "stem", "name": "long"},
+        {"batch_norm": {}, "name": "bn_long"},
+        {**conv(8, 1, bias=False), "from": "stem", "name": "short"},
+        {"batch_norm": {}, "name": "bn_short"},
+        {"add": {}, "from": ["bn_long", "bn_short"]},
+        {"global_pool": "average"},
+    )
+    found = names(net, optimizer="none")
+    # Gamma's of each, and beta's of both.
+    assert sum(found.count(f"{name}:Sum") for name in ("bn_long", "bn_short")) == 3
+
+
+def test_in_one_dimension_the_biases_wait_till_the_end():
+    # A view of the gradient goes to both products, which are put before the bias's gradient.
+    net = network(conv(8), conv(8), conv(4), "flatten", size=(32, 4))
+    found = names(net, optimizer="none")
+    products = [n for n, name in enumerate(found) if "Backprop" in name]
+    assert min(found.index(f"conv_{n}:Grad(bias)") for n in (1, 2)) > max(products)
+
+
 def test_frozen_batch_norm_uses_its_moving_statistics():
     net = network(conv(8), {"batch_norm": {}, "trainable": False}, conv(4))
     assert "batch_norm_1:SquaredDifference" not in names(net)

@@ -21,10 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from convcalc.memory.lowering import Lowering
 from convcalc.memory.program import Value
-from convcalc.network import Op
+from convcalc.network import Network, Op
+from convcalc.ops.base import per_axis
+from convcalc.ops.convolution import split
 
 #: The operation that gives the step's result.
 RESULT = "identity_RetVal"
@@ -87,6 +90,16 @@ KEEPS_NOTHING = frozenset(
     {"add", "average", "concat", "dropout", "flatten", "reshape", "average_pool", "pad", "crop"}
 )
 CONVOLUTIONS = frozenset({"conv", "depthwise_conv"})
+
+
+def turned(op: Op, net: Network) -> bool:
+    """Whether a convolution's images get another shape first.
+
+    A row becomes an image, those of a dilated convolution a batch of smaller ones.
+    """
+    kind: Any = op.operator
+    sizes, _ = split(net.specs(op)[0][0], kind.channels_first, "")
+    return len(sizes) < 2 or max(per_axis(kind.dilation, len(sizes), "dilation")) > 1
 
 
 def numbered(name: str, number: int) -> str:
@@ -207,12 +220,28 @@ class Order:
     backward: dict[str, int]
     """The first of the gradients of each."""
     products: dict[str, list[str]]
-    """For each product "kernel", "bias" and "input"."""
+    """For each product "kernel", "bias" and "input", and where it gives its images another shape
+    also "images"."""
+    norms: dict[str, list[int]]
+    """For each batch norm what reads the gradient of its output: its products with the factor and
+    with the input, and its sum."""
 
 
 def order(lowering: Lowering) -> Order:
     """The order of a network's operations and gradients."""
     return Step(lowering).order()
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """What the gradients of a batch norm read."""
+
+    x: int
+    mean: int
+    reshaped: int
+    inverse: int
+    factor: int
+    gamma: int | None
 
 
 class Step:
@@ -232,6 +261,12 @@ class Step:
         """Op -> all its gradients."""
         self.states: dict[str, int | None] = {}
         """What grappler begins with, by name; None where the graph here does not have it."""
+        self.norms: dict[str, Norm] = {}
+        """What the gradients of a batch norm read, by operator."""
+        self.sums: dict[int, int] = {}
+        """Gradient -> its sum over all but the channels."""
+        self.first: dict[str, list[int]] = {}
+        """Batch norm -> what reads the gradient of its output."""
         self.kept: set[str] = set()
         """Those that nobody but the step's end waits for."""
 
@@ -260,6 +295,7 @@ class Step:
                 name: sorted(parts, key=lambda part: place[parts[part]])
                 for name, parts in self.products.items()
             },
+            {name: [place[node] for node in nodes] for name, nodes in self.first.items()},
         )
 
     def forward(self) -> None:
@@ -273,7 +309,10 @@ class Step:
             if op.layer not in scope_of:
                 scope_of[op.layer] = scopes.open(f"{outer}/{op.layer}")
             reads = self.reads(op, scope_of[op.layer])
-            made = add([*(self.values[name] for name in op.inputs), *reads])
+            if self.composed(op):
+                made = self.normalized(op, reads)
+            else:
+                made = add([*(self.values[name] for name in op.inputs), *reads])
             for place in range(len(self.net.results[op.name])):
                 self.values[op.output(place)] = made
 
@@ -300,6 +339,50 @@ class Step:
             self.kept.add(f"{scope}/{SET}")
         return found
 
+    def composed(self, op: Op) -> bool:
+        """Whether it is a batch norm with the batch's own statistics."""
+        trains = self.lowering.job.training and op.trainable
+        return op.operator.type == "batch_norm" and trains
+
+    def normalized(self, op: Op, reads: list[int]) -> int:
+        """A batch norm's statistics and what they make of its input."""
+        add, x = self.graph.add, self.values[op.inputs[0]]
+        own = dict(zip(self.lowering.variables.get(op.weights, {}), reads, strict=True))
+        mean = add([x])
+        squeezed = add([mean])
+        deviation = add([add([add([mean, x])])])
+        reshaped = add([squeezed])
+        inverse = add([add([add([deviation])])])
+        factor = add([add([own["gamma"]]), inverse]) if "gamma" in own else inverse
+        shift = add([reshaped, factor])
+        if "beta" in own:
+            shift = add([add([own["beta"]]), shift])
+        self.norms[op.name] = Norm(x, mean, reshaped, inverse, factor, own.get("gamma"))
+        return add([add([factor, x]), shift])
+
+    def normalized_back(self, op: Op, dy: int) -> None:
+        """A batch norm's gradients; grappler makes the sum of one gradient but once."""
+        add, lowering, norm = self.graph.add, self.lowering, self.norms[op.name]
+        direct = add([dy, norm.factor])
+        weighed = add([dy, norm.x])
+        if dy not in self.sums:
+            self.sums[dy] = add([dy])
+        minus = add([self.sums[dy]])
+        both = add([add([weighed]), add([minus, norm.reshaped])])
+        tile = add([add([minus, norm.factor])])
+        root = add([both, norm.gamma]) if norm.gamma is not None else both
+        second = add([add([add([norm.inverse, root])])])
+        inner = add([add([second]), add([norm.x, norm.mean], [second])])
+        self.given[op.name] = self.first[op.name] = [direct, weighed, self.sums[dy]]
+        for name, variable in lowering.variables[op.weights].items():
+            if variable in lowering.trainable:
+                part = self.sums[dy] if name == "beta" else add([both, norm.inverse])
+                self.of_variable.setdefault(variable, []).append(add([part]))
+        for name in op.inputs:
+            if name in lowering.wanted:
+                made = add([direct, inner, add([tile])])
+                self.gradients.setdefault(name, []).append(made)
+
     def loss(self, name: str) -> int:
         """The loss of an output, and its gradient, which reads the logits if the loss does."""
         add = self.graph.add
@@ -324,6 +407,9 @@ class Step:
         """An operator's gradients."""
         dy = self.gathered(op)
         if dy is None:
+            return
+        if self.composed(op):
+            self.normalized_back(op, dy)
             return
         kind, lowering = op.operator.type, self.lowering
         owned = lowering.variables.get(op.weights, {})
@@ -361,6 +447,8 @@ class Step:
             return
         add, x, read = self.graph.add, self.values[op.inputs[0]], self.variables[kernel]
         kind, parts = op.operator.type, self.products.setdefault(op.name, {})
+        if kind in CONVOLUTIONS and turned(op, self.net):
+            dy = parts["images"] = add([dy])
         if op.inputs[0] in self.lowering.wanted:
             if kind in CONVOLUTIONS:
                 shape = add((), [x, read] if kind == "conv" else [x])

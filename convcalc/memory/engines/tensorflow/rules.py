@@ -41,6 +41,8 @@ class TensorFlow(Rules):
         """Nanoseconds that the products of an operation take for one sample."""
         self.made: dict[tuple[Any, ...], Value] = {}
         """What operations that grappler merges have made, see `once`."""
+        self.readers: dict[Value, dict[Node, int]] = {}
+        """Gradient -> what batch norms make of it, and where that stands in grappler's graph."""
         self.optimized: Order | None = None
 
     def order(self, lowering: Lowering) -> Order:
@@ -193,6 +195,38 @@ def once(call: Call, primitive: str, spec: TensorSpec, inplace: Sequence[int] = 
     return made[key]
 
 
+def total(call: Call, dy: Value, count: TensorSpec) -> Value:
+    """A gradient summed over all but the channels.
+
+    Batch norms whose outputs are added have one gradient, and grappler merges their sums: both go
+    on as soon as it is there.
+    """
+    made, key = tensorflow(call).made, ("Sum", dy)
+    if key not in made:
+        made[key] = call.emit("Sum", [dy], count)
+    return made[key]
+
+
+def as_optimized(call: Call, dy: Value, made: Sequence[Value]) -> None:
+    """Put what batch norms make of their output's gradient in grappler's order."""
+    rules = tensorflow(call)
+    places = rules.order(call.lowering).norms.get(call.op.name)
+    if places is None:
+        return
+    readers = rules.readers.setdefault(dy, {})
+    for value, place in zip(made, places, strict=True):
+        assert value.node is not None
+        readers[value.node] = place
+    nodes = call.lowering.program.nodes
+    first = min(node.index for node in readers)
+    nodes[first:] = [
+        *(node for node in nodes[first:] if node not in readers),
+        *sorted(readers, key=readers.__getitem__),
+    ]
+    for index in range(first, len(nodes)):
+        nodes[index].index = index
+
+
 def give_bias(call: Call, dy: Value) -> None:
     """``BiasAddGrad``."""
     if "bias" in call.w and call.trains("bias"):
@@ -222,8 +256,9 @@ def in_order(call: Call, **steps: Callable[[], None]) -> None:
     if call.operator.type == "dense" and len(call.ins[0].dims) > 2:
         # ``Tensordot``, between whose reshapes grappler keeps no order.
         found = None
-    for name in found or ("kernel", "bias", "input"):
-        steps[name]()
+    for name in found or ("images", "kernel", "bias", "input"):
+        if name in steps:
+            steps[name]()
 
 
 # --- products ---------------------------------------------------------------------------------
@@ -319,7 +354,14 @@ def conv(call: Call) -> None:
 
     @call.backward
     def gradient(dy: Value) -> None:
-        inner = call.emit("SpaceToBatchND", [dy], seen.outer) if seen.folded else dy
+        inner = dy
+
+        def to_images() -> None:
+            nonlocal inner
+            if seen.folded:
+                inner = call.emit("SpaceToBatchND", [dy], seen.outer)
+            elif seen.planes < 2:
+                inner = call.emit("Reshape", [dy], seen.outer, alias=True)
 
         def to_filter() -> None:
             if call.trains("kernel"):
@@ -338,7 +380,13 @@ def conv(call: Call) -> None:
                 timed(call, dx, macs, unfolded)
             call.give(0, call.emit("BatchToSpaceND", [dx], call.ins[0]) if seen.folded else dx)
 
-        in_order(call, kernel=to_filter, bias=lambda: give_bias(call, dy), input=to_input)
+        in_order(
+            call,
+            images=to_images,
+            kernel=to_filter,
+            bias=lambda: give_bias(call, dy),
+            input=to_input,
+        )
 
 
 def grouped(call: Call) -> None:
@@ -495,14 +543,16 @@ def batch_norm(call: Call) -> None:
             dy = widened(call, dy)
         direct = whole("Mul", [dy, inv], (0,))
         weighed = whole("Mul", [wide, dy], (0, 1))
-        beta = call.emit("Sum", [dy], count)
+        beta = total(call, dy, count)
+        as_optimized(call, dy, (direct, weighed, beta))
         if "beta" in call.w:
             call.give_weight("beta", beta)
-        first = whole("Tile", [beta, inv])
         gamma = call.emit("Sum", [weighed], count)
         if "gamma" in call.w:
             call.give_weight("gamma", gamma)
         second = whole("Tile", [gamma, inv, beta])
+        # Where both tiles become ready at once, the one from beta's sum runs first.
+        first = whole("Tile", [beta, inv])
         assert second.node is not None
         centred = whole("Sub", [wide, mean], (0,), after=[second.node])
         inner = whole("Mul", [second, centred], (0, 1))
