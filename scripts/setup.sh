@@ -13,6 +13,7 @@ if ! .venv/bin/python -m pip --version &>/dev/null; then
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convcalc needs Python 3.11 or newer; name one with PYTHON=...")'
   "$python" -m venv --clear .venv
 fi
-.venv/bin/python -m pip install --quiet --require-hashes -r "$lock"
+# Python compiles what is imported, a small part of TensorFlow and the like; pip would compile all, for a minute.
+.venv/bin/python -m pip install --quiet --no-compile --require-hashes -r "$lock"
 .venv/bin/python -m pip install --quiet --no-deps -e .
 echo "$wanted" >"$stamp"
