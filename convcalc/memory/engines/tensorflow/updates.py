@@ -64,11 +64,9 @@ def sgd(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> Non
 
 
 def momentum(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """The decayed slot waits for no gradient: it is made before the forward pass, and stays."""
     emit = Emit(lowering, variable, layer)
     kept = emit.op("Mul", [])
-    assert kept.node is not None
-    assert gradient.node is not None
-    kept.node.after = (gradient.node,)
     step = emit.op("Sub", [kept, emit.op("Mul", [gradient], (0,))], (0, 1))
     emit.variable_takes(step)
 
@@ -97,8 +95,7 @@ def rmsprop(lowering: Lowering, variable: Value, gradient: Value, layer: str) ->
     emit = Emit(lowering, variable, layer)
     step = emit.op("Mul", [gradient], (0,))
     square = emit.op("Square", [gradient], (0,))
-    assert square.node is not None
-    kept = emit.op("Mul", [], after=[square.node])
+    kept = emit.op("Mul", [])
     velocity = emit.assign(emit.op("AddV2", [kept, square], (0, 1)), 0)
     root = emit.op("AddV2", [], after=[velocity])
     emit.variable_takes(emit.op("Mul", [step, emit.op("Rsqrt", [root], (0,))], (0, 1)))
@@ -115,9 +112,7 @@ def adagrad(lowering: Lowering, variable: Value, gradient: Value, layer: str) ->
 def lion(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
     """Two weighed means of moment and gradient: one to step by, one to keep."""
     emit = Emit(lowering, variable, layer)
-    assert gradient.node is not None
-    ready = [gradient.node]
-    kept, moved = emit.op("Mul", [], after=ready), emit.op("Mul", [], after=ready)
+    kept, moved = emit.op("Mul", []), emit.op("Mul", [])
     weighed = emit.op("Mul", [gradient], (0,))
     step = emit.op("Sign", [emit.op("AddV2", [moved, weighed], (0, 1))], (0,))
     emit.assign(emit.op("AddV2", [kept, emit.op("Mul", [gradient], (0,))], (0, 1)), 0)
@@ -133,6 +128,52 @@ def nadam(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> N
     lowering.program.add("AddV2", [weighed], [], layer=layer, phase=lowering.phase, after=[last])
 
 
+def adamax(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """Adam with a decayed maximum in place of the second moment."""
+    emit = Emit(lowering, variable, layer)
+    kept = emit.op("Mul", [])
+    first = emit.op("Sub", [gradient], (0,))
+    size = emit.op("Abs", [gradient], (0,))
+    mean = emit.assign(emit.op("Mul", [first], (0,)), 0)
+    largest = emit.assign(emit.op("Maximum", [kept, size], (0, 1)), 1)
+    step = emit.op("Mul", [], after=[mean])
+    root = emit.op("AddV2", [], after=[largest])
+    emit.variable_takes(emit.op("RealDiv", [step, emit.op("Mul", [root], (0,))], (0, 1)))
+
+
+def adadelta(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """Both decayed slots and the root of the second are made before the forward pass."""
+    emit = Emit(lowering, variable, layer)
+    kept, moved = emit.op("Mul", []), emit.op("Mul", [])
+    root = emit.op("Sqrt", [emit.op("AddV2", [])], (0,))
+    step = emit.op("Mul", [root, gradient], (0, 1))
+    weighed = emit.op("Mul", [emit.op("Square", [gradient], (0,))], (0,))
+    square = emit.assign(emit.op("AddV2", [kept, weighed], (0, 1)), 0)
+    size = emit.op("Sqrt", [emit.op("AddV2", [], after=[square])], (0,))
+    delta = emit.op("Neg", [emit.op("RealDiv", [step, size], (0, 1))], (0,))
+    emit.variable_takes(emit.op("Mul", [delta], (0,)))
+    weighed = emit.op("Mul", [emit.op("Square", [delta], (0,))], (0,))
+    emit.assign(emit.op("AddV2", [moved, weighed], (0, 1)), 1)
+
+
+def ftrl(lowering: Lowering, variable: Value, gradient: Value, layer: str) -> None:
+    """The variable times the shrinkage, though that is zero, and the slot's root wait for no
+    gradient either."""
+    emit = Emit(lowering, variable, layer)
+    shrunk, before = emit.op("Mul", []), emit.op("Sqrt", [])
+    whole = emit.op("AddV2", [gradient, shrunk], (0, 1))
+    square = emit.op("AddV2", [emit.op("Square", [gradient], (0,))], (0,))
+    root = emit.op("Sqrt", [square])
+    emit.assign(square, 0)
+    grown = emit.op("RealDiv", [emit.op("Sub", [root, before], (0, 1))], (0,))
+    weighed = emit.op("Mul", [grown], (0,))
+    linear = emit.assign(emit.op("Sub", [whole, weighed], (0, 1)), 1)
+    quadratic = emit.op("AddV2", [emit.op("RealDiv", [root], (0,))], (0,))
+    clipped = emit.op("Minimum", [], after=[linear])
+    rest = emit.op("Sub", [emit.op("Maximum", [clipped], (0,))], (0,))
+    emit.variable_takes(emit.op("RealDiv", [rest, quadratic], (0, 1)))
+
+
 UPDATES: dict[str, Callable[[Lowering, Value, Value, str], None]] = {
     "none": nothing,
     "sgd": sgd,
@@ -142,9 +183,9 @@ UPDATES: dict[str, Callable[[Lowering, Value, Value, str], None]] = {
     "adagrad": adagrad,
     "adam": adam,
     "nadam": nadam,
-    "adamax": adam,
-    "ftrl": adam,
-    "adadelta": adam,
+    "adamax": adamax,
+    "ftrl": ftrl,
+    "adadelta": adadelta,
     "lamb": adam,
     "adamw": decayed,
 }
