@@ -20,6 +20,7 @@ from itertools import groupby, takewhile
 import numpy as np
 
 from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND, WHOLE
+from convcalc.memory.engines.tensorflow.grappler import SET, numbered
 from convcalc.memory.timeline import Buffer, Ints, Timeline
 
 #: Scalars that Keras' initializers hold while they draw.
@@ -95,6 +96,8 @@ class History:
     """A variable's buffer -> the buffer that has replaced it at the end of the step."""
     written: dict[int, list[int]]
     """Event -> the slots that are written for the first time after it."""
+    shapes: list[tuple[int, ...]]
+    """Of what is there before the step."""
 
     @cached_property
     def resting(self) -> int:
@@ -111,10 +114,16 @@ class History:
 
     @cached_property
     def constants(self) -> list[int]:
-        """Of the slots of one size, which begin as one constant of zeros, the last keeps it."""
-        sizes = self.timeline.sizes(1).tolist()
-        keeps = {sizes[slot]: slot for slot in self.slots}
-        return [keeps[size] for size in dict.fromkeys(sizes[slot] for slot in sorted(self.slots))]
+        """Of the slots of one shape, which begin as one constant of zeros, the last keeps it.
+
+        All are made by one function, whose optimized graph goes by the names of its assignments
+        (see `grappler.Graph.pruned`): a constant stands where the last of its slots does.
+        """
+        slots = sorted(self.slots)
+        by_name = sorted(range(len(slots)), key=lambda number: numbered(SET, number))
+        keeps = {self.shapes[slot]: slot for slot in self.slots}
+        last_first = dict.fromkeys(self.shapes[slots[number]] for number in reversed(by_name))
+        return [keeps[shape] for shape in reversed(last_first)]
 
     @cached_property
     def step(self) -> Ints:

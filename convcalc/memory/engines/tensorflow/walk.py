@@ -56,4 +56,5 @@ class Steps(Walk):
     def history(self) -> History:
         """The step's events, ready to be replayed."""
         renewed = {self.block[value].index: fresh for value, fresh in self.replaced.items()}
-        return History(self.timeline(), renewed, self.written)
+        shapes = [value.spec.dims for value in self.program.resting]
+        return History(self.timeline(), renewed, self.written, shapes)
