@@ -3,12 +3,14 @@
 A chunk is handed out whole unless it has twice the request, so the bytes in use depend on which
 chunks are free: on the holes that random initializers leave, on the chunks that the optimizer's
 slots got when they were first written, on what the step before left behind.  So the history is
-replayed: variables, inputs, labels, slots, then two steps.  The first writes the slots for the
-first time, the second finds their chunks, and is what every further one is.
+replayed: variables, inputs, labels, slots, then steps.  The first writes the slots for the first
+time, the second finds their chunks.  If an update gives a variable another chunk, because its old
+one is still being read, no two steps are quite alike: three more are replayed, as three are
+measured, and the one in the middle is the answer.
 
 Hardly two batches get the same chunks throughout, so each is replayed by itself.  What cannot
 change the answer is left out: variables lie alike for all batches, what is given back at once
-leaves no trace, and the second step ends where its peak can no longer be reached.
+leaves no trace, and the last step ends where its peak can no longer be reached.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, takewhile
+from statistics import median_high
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convcalc.memory.engines.tensorflow.bfc import BFC, ROUND, WHOLE
 from convcalc.memory.engines.tensorflow.grappler import SET, numbered
@@ -25,6 +29,9 @@ from convcalc.memory.timeline import Buffer, Ints, Timeline
 
 #: Scalars that Keras' initializers hold while they draw.
 SEEDS = 4
+
+#: Steps that are measured, after two.
+MEASURED = 3
 
 #: What is made in the step and has fewer bytes finds a place in any hole.
 TINY = 2048
@@ -188,25 +195,38 @@ class History:
         sizes: list[int] = size.tolist()
         large = size > TINY
         heap = self.begun(sizes)
+        # Slots are written whatever their size.
+        large[self.slots] = True
+        step = self.step[large[buffer_of(self.step)]]
+        peaks: list[int] = []
         if self.slots or self.renewed:
-            # Slots are written whatever their size.
-            large[self.slots] = True
             first, slots = self.first_step
             heap.run(lasting(first[large[buffer_of(first)]]), sizes)
             for bytes_each, count in slots:
                 heap.keep(bytes_each, count)
-            for before, after in self.renewed.items():
-                heap.address[before] = heap.address[after]
-            for index in self.results:
-                if large[index]:
-                    heap.give(heap.address[index])
+            self.end(heap, large)
+        if self.renewed:
+            heap.run(lasting(step), sizes)
+            self.end(heap, large)
+            for _ in range(MEASURED - 1):
+                heap.peak = heap.used
+                heap.run(step, sizes)
+                peaks.append(heap.peak)
+                self.end(heap, large)
         heap.peak = heap.used
-        step = self.step[large[buffer_of(self.step)]]
         highest = highest_live(step, size) + 1
         heap.run(step[:highest], sizes)
         more = reachable(step, size, highest, heap.peak - heap.used)
         heap.run(step[highest:more], sizes)
-        return max(heap.peak, self.timeline.peak(batch))
+        return max(median_high([*peaks, heap.peak]), self.timeline.peak(batch))
+
+    def end(self, heap: Heap, large: NDArray[np.bool_]) -> None:
+        """A step is over: variables are where their new values are, results are dropped."""
+        for before, after in self.renewed.items():
+            heap.address[before] = heap.address[after]
+        for index in self.results:
+            if large[index]:
+                heap.give(heap.address[index])
 
 
 def buffer_of(moves: Ints) -> Ints:
