@@ -12,61 +12,48 @@ from collections.abc import Iterable
 from convcalc.memory.program import Node, Program, Size, Value
 from convcalc.memory.timeline import Buffer, Step, Timeline
 
-
-class Block:
-    """One piece of memory, who has taken it, and how many readers it still has."""
-
-    __slots__ = ("end", "index", "kind", "layer", "name", "readers", "size", "start", "stays")
-
-    def __init__(
-        self, index: int, size: Size, kind: str, name: str, layer: str, start: int, stays: bool
-    ) -> None:
-        self.index = index
-        self.size = size
-        self.kind = kind
-        self.name = name
-        self.layer = layer
-        self.start = start
-        self.end = -1
-        """The step that has given it back; -1: none."""
-        self.readers = 0
-        self.stays = stays
+#: The end of a buffer that nothing has given back yet.
+OPEN = -1
+#: The readers of what is there before and after the step: more than can finish.
+ALWAYS = 1 << 62
 
 
 class Walk:
-    """Takes and gives back memory while operations start and finish."""
+    """Takes and gives back memory while operations start and finish; buffers go by numbers."""
 
     def __init__(self, program: Program, round_to: int = 1) -> None:
         self.program = program
         self.round_to = round_to
         self.steps: list[Step] = []
         self.events: list[tuple[int, int]] = []
-        self.blocks: list[Block] = []
-        self.block: dict[Value, Block] = {}
-        self.scratch: dict[Node, list[Block]] = {}
+        self.buffers: list[Buffer] = []
+        self.readers: list[int] = []
+        """How many each buffer still has."""
+        self.buffer: dict[Value, int] = {}
+        self.scratch: dict[Node, list[int]] = {}
         self.step: dict[Node, int] = {}
         self.held = set(program.held)
         for value in program.resting:
-            self.block[value] = self.take(
-                -1, value.size, value.kind, value.name, value.layer, stays=True
+            self.buffer[value] = self.take(
+                -1, value.size, value.kind, value.name, value.layer, ALWAYS
             )
 
     def take(
-        self, step: int, size: Size, kind: str, name: str, layer: str, stays: bool = False
-    ) -> Block:
+        self, step: int, size: Size, kind: str, name: str, layer: str, readers: int = 1
+    ) -> int:
         """Memory for `size` bytes."""
-        index = len(self.blocks)
-        block = Block(index, size, kind, name, layer, step, stays)
-        self.blocks.append(block)
+        index = len(self.buffers)
+        self.buffers.append(Buffer(size, kind, name, layer, step, OPEN))
+        self.readers.append(readers)
         self.events.append((step, index))
-        return block
+        return index
 
-    def drop(self, step: int, block: Block) -> None:
-        """A reader of a block is done; the last gives it back."""
-        block.readers -= 1
-        if block.readers <= 0 and not block.stays:
-            block.end = step
-            self.events.append((step, ~block.index))
+    def drop(self, step: int, index: int) -> None:
+        """A reader of a buffer is done; the last gives it back."""
+        self.readers[index] -= 1
+        if not self.readers[index]:
+            self.buffers[index].end = step
+            self.events.append((step, ~index))
 
     def start(self, node: Node) -> None:
         """Take memory for the outputs and the scratch of an operation."""
@@ -75,46 +62,46 @@ class Walk:
         self.steps.append(Step(node.primitive, layer, node.phase))
         name = f"{layer}:{node.primitive}"
         for place, value in enumerate(node.outputs):
-            block = None if place else self.reusable(node, value)
-            if block is None:
-                block = self.take(step, value.size, value.kind, value.name or name, layer)
             # The operation itself holds its outputs until it has finished.
-            block.readers += len(value.users) + (value in self.held) + 1
-            self.block[value] = block
-        self.scratch[node] = [
-            self.take(step, size, "workspace", name, layer) for size in node.scratch
-        ]
+            readers = len(value.users) + (value in self.held) + 1
+            index = None if place else self.reusable(node, value)
+            if index is None:
+                index = self.take(step, value.size, value.kind, value.name or name, layer, readers)
+            else:
+                self.readers[index] += readers
+            self.buffer[value] = index
+        if node.scratch:
+            self.scratch[node] = [
+                self.take(step, size, "workspace", name, layer) for size in node.scratch
+            ]
 
-    def reusable(self, node: Node, value: Value) -> Block | None:
+    def reusable(self, node: Node, value: Value) -> int | None:
         """An input's memory that the first output can have."""
         if node.alias:
-            return self.block[node.inputs[0]]
+            return self.buffer[node.inputs[0]]
         for place in node.inplace:
-            operand = node.inputs[place]
-            block = self.block[operand]
+            index = self.buffer[node.inputs[place]]
             # Whatever else reads it has finished: only this operation's own reference is left.
-            if block.readers == 1 and not block.stays and block.size == value.size:
-                return block
+            if self.readers[index] == 1 and self.buffers[index].size == value.size:
+                return index
         return None
 
     def finish(self, node: Node) -> None:
         """Give back the scratch, the inputs that nobody reads any more, and unread outputs."""
         step = self.step[node]
-        for block in self.scratch.pop(node):
-            self.drop(step, block)
+        for index in self.scratch.pop(node, ()):
+            self.drop(step, index)
         for value in dict.fromkeys(node.inputs):
-            self.drop(step, self.block[value])
+            self.drop(step, self.buffer[value])
         for value in node.outputs:
-            self.drop(step, self.block[value])
+            self.drop(step, self.buffer[value])
 
     def timeline(self) -> Timeline:
         """What has happened."""
-        last = len(self.steps)
-        buffers = [
-            Buffer(b.size, b.kind, b.name, b.layer, b.start, last if b.end < 0 else b.end)
-            for b in self.blocks
-        ]
-        return Timeline(self.steps, buffers, self.events, self.round_to)
+        for buffer in self.buffers:
+            if buffer.end == OPEN:
+                buffer.end = len(self.steps)
+        return Timeline(self.steps, self.buffers, self.events, self.round_to)
 
 
 def walk(program: Program, order: Iterable[Node] | None = None, round_to: int = 1) -> Timeline:

@@ -28,7 +28,8 @@ class Step(NamedTuple):
     phase: str
 
 
-class Buffer(NamedTuple):
+@dataclass(slots=True)
+class Buffer:
     """One piece of memory, from the operation that takes it to the last that needs it."""
 
     size: Size

@@ -20,41 +20,35 @@ class Steps(Walk):
         self.replaced: dict[Value, int] = {}
         self.written: dict[int, list[int]] = {}
         for value in program.resting:
-            self.block[value].readers = sum(user.primitive != "Assign" for user in value.users)
+            # The variable itself holds its buffer, too, until it has another.
+            read = sum(user.primitive != "Assign" for user in value.users)
+            self.readers[self.buffer[value]] = read + 1
 
     def start(self, node: Node) -> None:
         super().start(node)
         if node.primitive == "AssignSlot":
-            slot = self.block[node.inputs[0]].index
+            slot = self.buffer[node.inputs[0]]
             self.written.setdefault(len(self.events) - 1, []).append(slot)
         elif node.primitive == "Assign":
             variable = node.inputs[0]
-            block = self.block[variable]
-            if block.readers > 0 and variable not in self.replaced:
-                block.stays = False
-                fresh = self.take(
-                    self.step[node],
-                    variable.size,
-                    variable.kind,
-                    variable.name,
-                    variable.layer,
-                    stays=True,
+            index = self.buffer[variable]
+            if self.readers[index] > 1 and variable not in self.replaced:
+                self.readers[index] -= 1
+                self.replaced[variable] = self.take(
+                    self.step[node], variable.size, variable.kind, variable.name, variable.layer
                 )
-                self.replaced[variable] = fresh.index
 
     def finish(self, node: Node) -> None:
         if node.primitive == "Assign":
             # It holds the variable, not the variable's old buffer.
             step = self.step[node]
-            for block in self.scratch.pop(node):
-                self.drop(step, block)
             for value in node.inputs[1:]:
-                self.drop(step, self.block[value])
+                self.drop(step, self.buffer[value])
             return
         super().finish(node)
 
     def history(self) -> History:
         """The step's events, ready to be replayed."""
-        renewed = {self.block[value].index: fresh for value, fresh in self.replaced.items()}
+        renewed = {self.buffer[value]: fresh for value, fresh in self.replaced.items()}
         shapes = [value.spec.dims for value in self.program.resting]
         return History(self.timeline(), renewed, self.written, shapes)

@@ -27,7 +27,7 @@ from convcalc.memory.engines.xla.schedule import (
 )
 from convcalc.memory.job import Job
 from convcalc.memory.keras_graph import as_keras
-from convcalc.memory.liveness import Block, Walk, walk
+from convcalc.memory.liveness import Walk, walk
 from convcalc.memory.lowering import Lowering
 from convcalc.memory.program import Node, Program, Size, Value
 from convcalc.memory.timeline import Timeline
@@ -165,12 +165,12 @@ class Handing(Walk):
         self.handed: dict[int, list[int]] = defaultdict(list)
         """The steps, by the buffers' numbers."""
 
-    def reusable(self, node: Node, value: Value) -> Block | None:
+    def reusable(self, node: Node, value: Value) -> int | None:
         """See `Walk.reusable`."""
-        block = super().reusable(node, value)
-        if block is not None and not node.alias:
-            self.handed[block.index].append(self.step[node])
-        return block
+        index = super().reusable(node, value)
+        if index is not None and not node.alias:
+            self.handed[index].append(self.step[node])
+        return index
 
 
 class OnCpu(NamedTuple):
