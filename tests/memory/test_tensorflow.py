@@ -235,14 +235,14 @@ def test_a_second_worker_takes_from_the_back():
 
 
 def test_kernels_side_by_side_share_two_cores():
-    program = Program()
-    for name in ("Conv2DBackpropFilter", "MatMul", "Mul"):
-        program.add(name, [], [], layer=name, phase="backward")
-    filters, dense, simple = program.nodes
-    assert speeds({1: simple}) == {1: 1}
-    assert speeds({0: filters, 1: dense}) == {0: 0.5, 1: 0.5}
-    # Three threads on two cores: two of the pool's, and the worker that runs the simple one.
-    assert speeds({0: filters, 1: simple}) == {0: pytest.approx(2 / 3), 1: 0.5}
+    product, plain, asleep = True, False, None
+    assert speeds((plain,)) == (1,)
+    assert speeds((product, product)) == (0.5, 0.5)
+    # Three threads on two cores: two of the pool's, and the worker that runs the plain one.
+    assert speeds((product, plain)) == (pytest.approx(2 / 3), 0.5)
+    # Who sleeps takes no core, and his time passes as it does.
+    assert speeds((product, asleep)) == (1, 1)
+    assert speeds((product, asleep, plain)) == (pytest.approx(2 / 3), 1, 0.5)
 
 
 def test_turning_a_kernel_takes_longer_where_its_rows_fall_on_the_same_lines():

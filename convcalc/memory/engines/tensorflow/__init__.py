@@ -61,14 +61,16 @@ def run(lowering: Lowering, batch: int, workers: int) -> History:
     looked_at = windows(lowering.net, batch)
 
     def duration(node: Node) -> float:
-        largest, spent = 0, rules.products.get(node, 0) * batch
-        for value in (*node.outputs, *node.inputs):
-            fixed, per_sample = value.size
-            if value.kind != "weights":
-                largest = max(largest, fixed + batch * per_sample)
-            if node.primitive.startswith("MatMul") and value.spec.batch_axis is None:
-                spent += kernels.reading(node.primitive, value.spec.dims, batch)
-        return spent + kernels.passing(node.primitive, largest, looked_at.get(node.layer, 0))
+        operands, primitive = node.outputs + node.inputs, node.primitive
+        spent = rules.products.get(node, 0) * batch
+        largest = max(
+            [value.size.at(batch) for value in operands if value.kind != "weights"], default=0
+        )
+        if primitive.startswith("MatMul"):
+            for value in operands:
+                if value.spec.batch_axis is None:
+                    spent += kernels.reading(primitive, value.spec.dims, batch)
+        return spent + kernels.passing(primitive, largest, looked_at.get(node.layer, 0))
 
     wake = 0.0 if lowering.job.training else kernels.WAKE_NS
     execute(program, walk, workers, duration, wake)

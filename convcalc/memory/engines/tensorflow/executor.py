@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from convcalc.memory.engines.tensorflow.kernels import INTRA_THREADS
 from convcalc.memory.liveness import Walk
@@ -51,13 +52,18 @@ class Graph:
 
 
 class Worker:
-    """One thread: what it does next without asking, and its queue."""
+    """One thread: what it runs, what it does next without asking, and its queue."""
 
-    __slots__ = ("inline", "queue")
+    __slots__ = ("awake", "inline", "left", "node", "queue")
 
     def __init__(self) -> None:
         self.inline: deque[Node] = deque()
         self.queue: deque[Node] = deque()
+        self.node: Node | None = None
+        """What it runs; None while it sleeps."""
+        self.left = 0.0
+        """Nanoseconds that this takes yet, or until it wakes."""
+        self.awake = True
 
     def next(self) -> Node | None:
         """What it runs now."""
@@ -81,24 +87,24 @@ class Worker:
         self.queue.extendleft(expensive)
 
 
-def speeds(running: dict[int, Node | None]) -> dict[int, float]:
+@cache
+def speeds(pooled: tuple[bool | None, ...]) -> tuple[float, ...]:
     """How fast kernels are that run side by side, beside how fast each is alone.
+
+    `pooled` tells which of them are `POOLED`; None is a worker that sleeps.
 
     All workers hand their kernels' parts to one pool with a thread for each core, and run a part of
     a plain kernel themselves; a product's worker only waits.  So a product beside a plain kernel
     loses a third of two cores, any other two halve them.
     """
-    busy = {number: node for number, node in running.items() if node is not None}
-    if len(busy) < 2:
-        return dict.fromkeys(running, 1.0)
-    products = sum(node.primitive.startswith(POOLED) for node in busy.values())
-    threads = INTRA_THREADS + len(busy) - products
-    return {
-        number: INTRA_THREADS / threads / products
-        if node.primitive.startswith(POOLED)
-        else 1 / len(busy)
-        for number, node in busy.items()
-    }
+    products, busy = pooled.count(True), len(pooled) - pooled.count(None)
+    if busy < 2:
+        return (1.0,) * len(pooled)
+    threads = INTRA_THREADS + busy - products
+    return tuple(
+        1.0 if product is None else INTRA_THREADS / threads / products if product else 1 / busy
+        for product in pooled
+    )
 
 
 def execute(
@@ -128,31 +134,33 @@ def execute(
             walk.finish(only_next)
             only.add(*graph.ready_after(only_next))
         return
-    running: dict[int, Node | None] = {}
-    left: dict[int, float] = {}
-    awake = [True] * workers
+    running: list[Worker] = []
+    """In the order in which they began."""
     while True:
-        for number, thread in enumerate(threads):
-            if number in running:
+        for thread in threads:
+            if thread in running:
                 continue
             found = thread.next()
-            if found is None and (awake[number] or not wake):
+            if found is None and (thread.awake or not wake):
                 found = thread.steal(threads)
-            awake[number] = found is not None
+            thread.node, thread.awake = found, found is not None
             if found is not None:
                 walk.start(found)
-                running[number], left[number] = found, duration(found)
+                thread.left = duration(found)
+                running.append(thread)
             elif any(other.queue for other in threads):
-                running[number], left[number] = None, wake
+                thread.left = wake
+                running.append(thread)
         if not running:
             return
-        speed = speeds(running)
-        number = min(running, key=lambda one: left[one] / speed[one])
-        passed = left.pop(number) / speed[number]
-        for other in left:
-            left[other] -= passed * speed[other]
-        done = running.pop(number)
-        awake[number] = True
-        if done is not None:
-            walk.finish(done)
-            threads[number].add(*graph.ready_after(done))
+        pooled = [one.node and one.node.primitive.startswith(POOLED) for one in running]
+        speed = speeds(tuple(pooled))
+        needed = [one.left / fast for one, fast in zip(running, speed, strict=True)]
+        passed = min(needed)
+        for one, fast in zip(running, speed, strict=True):
+            one.left -= passed * fast
+        first = running.pop(needed.index(passed))
+        first.awake = True
+        if first.node is not None:
+            walk.finish(first.node)
+            first.add(*graph.ready_after(first.node))
