@@ -8,8 +8,10 @@ would be computed from several full-size operands and cannot disappear everywher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
+from functools import cache
+from math import prod
 
 from convcalc.memory.engines.xla.schedule import operands, post_order
 from convcalc.memory.program import Node, Program, Value
@@ -58,6 +60,12 @@ MOST_PIECES = 8
 MOST_INNERMOST = 511
 
 
+@cache
+def rank(shape: tuple[int, ...]) -> int:
+    """Axes that are longer than one."""
+    return sum(size > 1 for size in shape)
+
+
 class Fusion:
     """The pass over one program whose operations have one result each."""
 
@@ -72,7 +80,6 @@ class Fusion:
         self.outside: dict[Node, list[Value]] = {}
         """The inputs that rest: they keep nothing alive."""
         self.users: dict[Node, list[Node]] = {}
-        self.elements: dict[Node, int] = {}
         self.shapes: dict[Node, tuple[int, ...]] = {}
         self.spread: dict[Node, set[Node]] = {}
         self.fused: set[Node] = set()
@@ -96,31 +103,26 @@ class Fusion:
             if self.kinds[consumer] not in FUSIBLE or not self.users[consumer]:
                 continue
             while True:
-                found = [
-                    producer
-                    for producer in self.ops[consumer]
-                    if producer not in self.kept and self.may_fuse(consumer, producer)
-                ]
-                if not found:
+                for producer in sorted(self.ops[consumer], key=place.__getitem__, reverse=True):
+                    if producer not in self.kept and self.may_fuse(consumer, producer):
+                        self.fused.add(consumer)
+                        self.take_in(consumer, producer, dead)
+                        break
+                else:
                     break
-                producer = max(found, key=place.__getitem__)
-                self.fused.add(consumer)
-                self.take_in(consumer, producer, dead)
         left = [node for node in order if node not in dead]
         self.write_back(left)
         return left
 
     def connect(self, needed: set[Node]) -> None:
         """Operands and readers as lists that can change; only what is needed reads."""
-        for node in self.program.nodes:
+        nodes = self.program.nodes
+        for node in nodes:
             self.ops[node] = operands(node)
             self.outside[node] = [v for v in node.inputs if v.node is None]
             self.users[node] = []
-            self.elements[node] = self.count(self.shape(node))
         # What is made anew reads its operands after those that were there before.
-        made_first = [node for node in self.program.nodes if self.kinds[node] is not Kind.FOLDED]
-        made_last = [node for node in self.program.nodes if self.kinds[node] is Kind.FOLDED]
-        for node in (*made_first, *made_last):
+        for node in sorted(nodes, key=lambda node: self.kinds[node] is Kind.FOLDED):
             if node in needed:
                 for operand in self.ops[node]:
                     self.users[operand].append(node)
@@ -132,27 +134,15 @@ class Fusion:
             self.shapes[node] = sizes or ()
         return self.shapes[node]
 
-    def rank(self, shape: Iterable[int]) -> int:
-        """Axes that are longer than one."""
-        return sum(size > 1 for size in shape)
-
     def wide_concat(self, node: Node) -> bool:
         """A concatenation that is not worth fusing (it would branch for each element)."""
         if self.kinds[node] is not Kind.CONCAT:
             return False
         shape = self.shape(node)
-        width = node.outputs[0].size.at(self.batch) // max(self.count(shape), 1)
+        width = node.outputs[0].size.at(self.batch) // max(prod(shape), 1)
         return len(self.ops[node]) > MOST_PIECES or (
             len(shape) > 1 and width * shape[-1] > MOST_INNERMOST
         )
-
-    @staticmethod
-    def count(shape: Iterable[int]) -> int:
-        """Elements."""
-        total = 1
-        for size in shape:
-            total *= size
-        return total
 
     def may_fuse(self, consumer: Node, producer: Node) -> bool:
         """Whether a producer may be computed inside a consumer."""
@@ -173,11 +163,11 @@ class Fusion:
         padding or a concatenation is larger than its operands, too, but reads each once.
         """
         if consumer not in self.spread:
-            whole = self.kinds[consumer] in BRANCHING
+            whole, elements = self.kinds[consumer] in BRANCHING, prod(self.shape(consumer))
             self.spread[consumer] = {
                 operand
                 for operand in self.ops[consumer]
-                if not whole and self.elements[operand] < self.elements[consumer]
+                if not whole and prod(self.shape(operand)) < elements
             }
         return self.spread[consumer]
 
@@ -214,17 +204,17 @@ class Fusion:
         for producer in reversed(self.program.nodes):
             if self.kinds[producer] not in FUSIBLE:
                 continue
-            mine = self.rank(self.shape(producer))
+            shapes, mine = self.operand_shapes(producer), rank(self.shape(producer))
             full = [
                 shape
-                for operand, shape in self.operand_shapes(producer)
-                if self.rank(shape) >= mine
+                for operand, shape in shapes
+                if rank(shape) >= mine
                 and (operand is None or self.kinds[operand] not in (Kind.BROADCAST, Kind.SOURCE))
             ]
             if len(full) <= 1:
                 continue
-            read = sum(self.count(shape) for _, shape in self.operand_shapes(producer))
-            if read > self.count(self.shape(producer)) and not all(
+            read = sum(prod(shape) for _, shape in shapes)
+            if read > prod(self.shape(producer)) and not all(
                 self.disappears(producer, user, reach) for user in self.users[producer]
             ):
                 self.kept.add(producer)
