@@ -11,6 +11,7 @@ from convcalc.memory.engines import plan, xla
 from convcalc.memory.engines.xla.depth_first import depth_first
 from convcalc.memory.engines.xla.gpu import GpuRules
 from convcalc.memory.engines.xla.planar import WORKSPACE, Layout
+from convcalc.memory.engines.xla.schedule import post_order
 from convcalc.memory.job import Job
 from convcalc.memory.lowering import Lowering
 from convcalc.memory.predict import job_for
@@ -75,13 +76,15 @@ def test_the_operand_with_most_behind_it_comes_first() -> None:
     add("c", "shared")
     add("d", "shared")
     end = add("end", "a", "b", "c", "d")
-    order = [node.primitive for node in depth_first(program, [end], 1)]
+    walked = post_order(program, [end])
+    order = [node.primitive for node in depth_first(program, [end], walked, 1)]
     # What others read as well comes first, then what is largest.
     assert order == ["shared", "c", "d", "large", "b", "small", "a", "end"]
     # Results, too, are visited by what is behind them; what none needs comes last.
     add("alone")
     results = [program.nodes[3], program.nodes[4]]
-    order = [node.primitive for node in depth_first(program, results, 1)]
+    walked = post_order(program, results)
+    order = [node.primitive for node in depth_first(program, results, walked, 1)]
     assert order[:4] == ["large", "b", "small", "a"]
     assert order[-1] == "alone"
 

@@ -150,7 +150,8 @@ def chosen(program: Program, rules: GpuRules, batch: int) -> list[Node]:
     given = [*reversed(rules.updates), *rules.copies]
     order = list_schedule(program, batch, CALLS)
     least = CLEARLY * most_alive(order, batch)
-    for other in (depth_first(program, given, batch), post_order(program, given)):
+    walked = post_order(program, given)
+    for other in (depth_first(program, given, walked, batch), walked):
         peak = most_alive(other, batch)
         if peak < least:
             order, least = other, peak

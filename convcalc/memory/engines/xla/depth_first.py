@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convcalc.memory.engines.xla.schedule import operands, post_order
+from convcalc.memory.engines.xla.schedule import operands
 from convcalc.memory.program import Node, Program
 
 
-def depth_first(program: Program, results: Sequence[Node], batch: int) -> list[Node]:
-    """The order for what a program gives back, `results`, in their order."""
+def depth_first(
+    program: Program, results: Sequence[Node], walked: Sequence[Node], batch: int
+) -> list[Node]:
+    """The order for what a program gives back, `results`, in their order.
+
+    `walked` is the post-order walk from these.
+    """
     further: dict[Node, int] = {}
     behind: dict[Node, int] = {}
-    walked = post_order(program, results)
+    first: dict[Node, tuple[int, int]] = {}
+    """By what operands are sorted."""
     most, made = len(walked), 0
     for node in walked:
         own = sum(value.size.at(batch) for value in node.outputs)
@@ -30,13 +36,10 @@ def depth_first(program: Program, results: Sequence[Node], batch: int) -> list[N
                 own += behind[value.node]
         further[node] = min(users, most)
         behind[node] = min(own, made)
-
-    def first(node: Node) -> tuple[int, int]:
-        return -further[node], -behind[node]
-
+        first[node] = -further[node], -behind[node]
     placed: set[Node] = set()
     order: list[Node] = []
-    for root in (*sorted(results, key=first), *program.nodes):
+    for root in (*sorted(results, key=first.__getitem__), *program.nodes):
         stack = [(root, False)]
         while stack:
             node, ready = stack.pop()
@@ -47,6 +50,6 @@ def depth_first(program: Program, results: Sequence[Node], batch: int) -> list[N
                 order.append(node)
                 continue
             stack.append((node, True))
-            before = sorted(operands(node), key=first)
-            stack.extend((each, False) for each in reversed(before) if each not in placed)
+            before = sorted(operands(node), key=first.__getitem__)
+            stack += [(each, False) for each in reversed(before) if each not in placed]
     return order
