@@ -8,6 +8,7 @@ came before, so this module replays it: the variables' initializers, a batch, th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from convcalc.memory.engines import Plan, xla
@@ -165,9 +166,8 @@ def handed_out(
     # The table of what the program gives back, and one scalar more.
     lent = [bfc.take(size) for size in (table, ROUND, block)]
     results = [bfc.take(ROUND) for _ in range(RESULTS)]
-    for _, size in trained:
-        for _ in range(job.slots):
-            bfc.take(size)
+    for size, run in groupby(size for _, size in trained):
+        bfc.keep(size, job.slots * len(list(run)))
     for address in (*lent, *zeros):
         bfc.give(address)
     bfc.peak = bfc.used
