@@ -107,7 +107,7 @@ def packed_best(
     if block <= least:
         return least
     temporal = sorted(large, key=lambda i: (-spans[i].whole, -buffers[i].size, ties[i]))
-    return max(least, min(block, best_fit([buffers[i] for i in temporal], CPU_ALIGNMENT)))
+    return max(least, best_fit([buffers[i] for i in temporal], CPU_ALIGNMENT, block))
 
 
 class Life(NamedTuple):
@@ -167,8 +167,8 @@ def most_at_once(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int
     return most
 
 
-def best_fit(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int:
-    """The height of a block into which buffers are put in the order given."""
+def best_fit(buffers: Sequence[Interval], alignment: int = ALIGNMENT, enough: int = NO_GAP) -> int:
+    """The height of a block into which buffers are put in the order given, at most `enough`."""
     # Lowest and highest address, first and last step of what lies there, by rising addresses;
     # underneath the block's floor, which is always there.
     placed = np.empty((4, len(buffers) + 1), np.int64)
@@ -186,4 +186,6 @@ def best_fit(buffers: Sequence[Interval], alignment: int = ALIGNMENT) -> int:
         placed[:, place + 1 : count + 1] = placed[:, place:count]
         placed[:, place] = at, at + need, start, end
         block = max(block, at + need)
+        if block >= enough:
+            return enough
     return block
