@@ -52,6 +52,18 @@ def test_inference_is_weights_input_and_two_layers():
     assert found.at(2).layer == "conv_2"
 
 
+@pytest.mark.parametrize("groups", [4, 16])
+def test_a_convolution_in_groups_copies_its_input_in_training_only(groups):
+    net = network(conv(16), conv(16, groups=groups))
+    made = timeline(net).buffers
+    copies = [b.size for b in made if b.name == "conv_2:XlaRun"]
+    image = 4 * 64 * 16
+    assert copies[:3] == [(0, image), (4 * 9 * 16 // groups * 16, 0), (0, image)]
+    weights = 4 * (9 * 4 * 16 + 16 + 9 * 16 // groups * 16 + 16)
+    # A profile of one step at inference lists the output alone.
+    assert timeline(net, "inference").floor(2) == weights + 2 * (4 * 64 * 4 + 2 * image)
+
+
 def test_batch_norm_at_inference_works_in_place_unless_its_input_has_another_reader():
     plain = network(conv(16, bias=False), {"batch_norm": {}, "name": "bn"}, conv(4))
     forked = network(

@@ -392,17 +392,18 @@ def conv(call: Call) -> None:
 def grouped(call: Call) -> None:
     """Keras calls XLA for a convolution in groups, forwards and backwards.
 
-    Forwards it copies the input, and hands the kernel on to the gradient in a buffer of its own.
+    In training it copies the input, and hands the kernel on to the gradient in a buffer of its own.
     Backwards XLA holds the kernel that it convolves with, and beside it the incoming gradient's
     copy or, if that is larger, a dense kernel's gradient: a kernel of one channel a group is first
     made a dense one.
     """
     op, x, kernel, width = call.operator, call.x[0], weight(call, "kernel"), call.lowering.job.width
     macs = op.macs(call.ins, call.outs)
-    copy, kept = Size(0, x.spec.elements * width), call.w["kernel"].spec
+    kept = call.w["kernel"].spec
+    copy = (Size(0, x.spec.elements * width),) if call.training else ()
     y, handed = call.value(call.outs[0]), call.value(kept)
     made = [y, handed] if call.training else [y]
-    call.node("XlaRun", [x, kernel], made, scratch=[copy])
+    call.node("XlaRun", [x, kernel], made, scratch=copy)
     bias = call.w.get("bias")
     if bias is not None:
         y = call.emit("BiasAdd", [y, bias], call.outs[0], inplace=(0,))
