@@ -469,9 +469,8 @@ def test_a_grouped_convolutions_scratch_is_what_xla_asked_for():
 #: Peaks of the BFC allocator in bytes, one thread, batch 8 (TensorFlow 2.21, oneDNN off).
 SIXTEEN = [
     ("plain", "float16", "inference", 3_137_792, 0.005),
-    # Too low since handles are counted: the heap has a hole there that ours has not.
-    ("plain", "mixed_float16", "inference", 3_144_704, 0.07),
-    ("plain", "mixed_bfloat16", "inference", 3_145_728, 0.07),
+    ("plain", "mixed_float16", "inference", 3_144_704, 0.005),
+    ("plain", "mixed_bfloat16", "inference", 3_145_728, 0.005),
     ("plain", "mixed_float16", "training", 33_457_152, 0.02),
     ("plain", "mixed_bfloat16", "training", 33_754_624, 0.02),
     ("plain", "float16", "training", 33_664_512, 0.05),

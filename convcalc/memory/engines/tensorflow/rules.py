@@ -144,12 +144,15 @@ rule = TensorFlow.rule
 
 
 def weight(call: Call, name: str) -> Value | None:
-    """A variable as the operation reads it: under a mixed policy a copy of 16 bits."""
+    """A variable as the operation reads it: under a mixed policy a copy of 16 bits.
+
+    All copies are made at the step's start, since they wait for nothing but a variable.
+    """
     if name not in call.w:
         return None
     value: Value = call.w[name]
     if call.lowering.job.mixed:
-        return call.emit("Cast", [value], value.spec, kind="workspace")
+        return call.emit("Cast", [], value.spec, kind="workspace")
     return value
 
 
