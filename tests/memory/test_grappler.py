@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import convcalc
-from convcalc.memory.engines.tensorflow.grappler import Graph, Scopes, order, without
+from convcalc.memory.engines.tensorflow.grappler import Graph, Scopes, Step, order, without
 from convcalc.memory.engines.tensorflow.rules import TensorFlow
 from convcalc.memory.job import Job
 from convcalc.memory.lowering import Lowering
+from convcalc.readers.spec import read_spec
 
 
 def chain(keras, name):
@@ -107,6 +108,17 @@ def test_gradients_stand_as_in_the_graph_that_tensorflow_optimizes(build, name, 
     }
     assert found == expected
     assert {tuple(parts) for parts in expected.values() if len(parts) > 1} >= {("kernel", "input")}
+
+
+def test_a_separable_convolution_reads_both_kernels_in_one_operation():
+    layer = {"separable_conv": {"filters": 8, "kernel": 3}, "name": "sep"}
+    net = read_spec({"name": "net", "input": [8, 8, 4], "layers": [layer]})
+    job = Job(optimizer="sgd", device="cpu")
+    step = Step(Lowering(net, job, TensorFlow(job, 2)))
+    step.lowering.make_resting()
+    step.forward()
+    kernels = {f"net_1/sep_1/separable_conv2d/ReadVariableOp{end}" for end in ("", "_1")}
+    assert step.states.keys() >= kernels
 
 
 def test_keras_opens_a_scope_twice():

@@ -83,6 +83,10 @@ READS = {
     "layer_norm": ("Reshape", "Reshape_1"),
 }
 
+#: A separable convolution reads both its kernels within one operation.
+KERNELS = ("depthwise", "convolution")
+SEPARABLE = "separable_conv2d"
+
 #: Activations whose gradient reads their output, and operators whose gradient reads no tensor of
 #: the forward pass; all others read their inputs.
 KEEPS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "elu", "selu"})
@@ -251,6 +255,10 @@ class Step:
         self.lowering = lowering
         self.net = lowering.net
         self.graph = Graph()
+        self.kinds: dict[str, set[str]] = {}
+        """Layer -> its operators."""
+        for op in self.net.ops:
+            self.kinds.setdefault(op.layer, set()).add(op.operator.type)
         self.variables: dict[Value, int] = {}
         self.values: dict[str, int] = {}
         self.gradients: dict[str, list[int]] = {}
@@ -325,8 +333,10 @@ class Step:
             if variable not in self.variables:
                 self.variables[variable] = self.graph.add()
             found.append(self.variables[variable])
-            read = next(names, "")
-            self.states[f"{scope}/{read}/{READ}" if read else f"{scope}/{READ}"] = found[-1]
+            path = [scope, next(names, ""), READ]
+            if path[1] in KERNELS and self.kinds[op.layer] >= CONVOLUTIONS:
+                path[1:] = [SEPARABLE, numbered(READ, KERNELS.index(path[1]))]
+            self.states["/".join(filter(None, path))] = found[-1]
         if kind == "batch_norm" and op.trainable:
             x = self.values[op.inputs[0]]
             for number, moving in enumerate(found[-2:]):
