@@ -49,9 +49,9 @@ def site() -> Iterator[Live]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window."""
+    """Chromium without a window, for one file: while its driver runs, no other can be started."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium, or set CONVCALC_CHROMIUM")
     with playwright.sync_playwright() as driver:
