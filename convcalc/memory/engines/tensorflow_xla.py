@@ -7,6 +7,7 @@ came before, so this module replays it: the variables' initializers, a batch, th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -54,8 +55,8 @@ class Begun(NamedTuple):
     bfc: BFC
     trained: list[Variable]
     """Those that are trained."""
-    zeros: list[int]
-    """The sizes of the constants that their slots begin with."""
+    zeros: list[Variable]
+    """The constants that their slots begin with."""
     variables: int
     """How many there are, those that a step adds included, slots not."""
     constants: int
@@ -140,7 +141,7 @@ def handed_out(
     Seen in the allocator's log: an initializer draws, scales and shifts, and leaves two holes; each
     variable has a handle; the slots begin as one constant of zeros for each shape, and get memory
     of their own behind the block of the first step, which so leaves a hole together with those
-    constants.
+    constants.  Zeros that one slot alone begins with are its memory from then on.
     """
     with_variables, trained, zero, variables, own = start or begun(net, job)
     bfc = BFC()
@@ -159,16 +160,17 @@ def handed_out(
         bfc.take(rounded(size))
     variables += job.slots * len(trained)
     bfc.keep(ROUND, OF_TRAINING + job.slots * len(trained) + own)
-    zeros = [bfc.take(size) for size in zero]
+    uses = Counter(shape for shape, _ in trained for _ in range(job.slots))
+    zeros = [(bfc.take(size), uses[shape] > 1) for shape, size in zero]
     # A step that makes slots is traced once more without that.
     bfc.keep(ROUND, own if job.slots else 0)
     table = rounded(POINTER * variables)
     # The table of what the program gives back, and one scalar more.
     lent = [bfc.take(size) for size in (table, ROUND, block)]
     results = [bfc.take(ROUND) for _ in range(RESULTS)]
-    for size, run in groupby(size for _, size in trained):
+    for size, run in groupby(size for shape, size in trained if uses[shape] > 1):
         bfc.keep(size, job.slots * len(list(run)))
-    for address in (*lent, *zeros):
+    for address in (*lent, *(address for address, shared in zeros if shared)):
         bfc.give(address)
     bfc.peak = bfc.used
     for address in results:
@@ -189,17 +191,18 @@ def graph_constants(net: Network) -> int:
     return found
 
 
-def constants(trained: Sequence[Variable], slots: int) -> list[int]:
-    """The sizes of the zeros that slots begin with, in the order in which they are made.
+def constants(trained: Sequence[Variable], slots: int) -> list[Variable]:
+    """The zeros that slots begin with, in the order in which they are made.
 
     Grappler sorts equal constants by name, which ends with the slot's number, and keeps the last: 9
     comes behind 17 (seen in the allocator's log).
     """
-    last: dict[tuple[int, ...], tuple[str, int]] = {}
+    last: dict[tuple[int, ...], tuple[str, Variable]] = {}
     for i, (shape, size) in enumerate(trained):
         for number in range(slots * i, slots * (i + 1)):
-            last[shape] = max(last.get(shape, ("", size)), (f"{number}", size))
-    return [size for _, size in sorted(last.values())]
+            name = f"{number}", (shape, size)
+            last[shape] = max(last.get(shape, name), name)
+    return [zeros for _, zeros in sorted(last.values())]
 
 
 def rounded(size: int) -> int:
