@@ -14,6 +14,6 @@ if ! .venv/bin/python -m pip --version &>/dev/null; then
   "$python" -m venv --clear .venv
 fi
 # Python compiles what is imported, a small part of TensorFlow and the like; pip would compile all, for a minute.
-.venv/bin/python -m pip install --quiet --no-compile --require-hashes -r "$lock"
+.venv/bin/python -m pip install --quiet --require-hashes -r "$lock"
 .venv/bin/python -m pip install --quiet --no-deps -e .
 echo "$wanted" >"$stamp"
