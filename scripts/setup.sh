@@ -13,7 +13,7 @@ if ! .venv/bin/python -m pip --version &>/dev/null; then
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convcalc needs Python 3.11 or newer; name one with PYTHON=...")'
   "$python" -m venv --clear .venv
 fi
-# Python compiles what is imported, a small part of TensorFlow and the like; pip would compile all, for a minute.
+# Byte code is written here, by pip, and not by whichever test imports first: some of these are killed.
 .venv/bin/python -m pip install --quiet --require-hashes -r "$lock"
 .venv/bin/python -m pip install --quiet --no-deps -e .
 echo "$wanted" >"$stamp"
